@@ -1,0 +1,112 @@
+-- worker: how the Lua state of a worker is made ready. `prelude` is sent to every worker of a pool as
+-- the first thing it runs, so it uses nothing but its arguments and the standard libraries.
+local worker = {}
+
+local function prelude(config, core)
+	local searchers = package and (package.searchers or package.loaders)
+	if package then
+		package.path, package.cpath = config.path, config.cpath
+		for name, loader in pairs(config.preload) do
+			if type(loader) == "userdata" then loader = core.from_cpointer(loader) end
+			if package.preload[name] == nil then package.preload[name] = loader end
+		end
+	end
+
+	-- C modules have static data that is not made for two threads: one is opened at a time in the
+	-- process, and it stays loaded when a state closes.
+	local function guarded(search)
+		return function(name)
+			local function open(loader, path)
+				if type(loader) ~= "function" then return loader, path end
+				return function(...)
+					if type(path) == "string" then core.pin(path) end
+					local results = { core.alone(loader, ...) }
+					if not results[1] then error(results[2], 0) end
+					return results[2]
+				end, path
+			end
+			local ok, loader, path = core.alone(search, name)
+			if not ok then error(loader, 0) end
+			return open(loader, path)
+		end
+	end
+	if searchers then
+		for i = 3, 4 do
+			if searchers[i] then searchers[i] = guarded(searchers[i]) end
+		end
+	end
+
+	-- What a task calls protected does not catch the end of the task itself.
+	core.rawpcall = pcall
+	if core.install_protected then
+		core.install_protected()
+	else
+		local pcall0, xpcall0, resume0, load0 = pcall, xpcall, coroutine.resume, load
+		local is_own, raise = core.is_own, error
+		local function pass(ok, err, ...)
+			if not ok and is_own(err) then raise(err, 0) end
+			return ok, err, ...
+		end
+		function pcall(...) return pass(pcall0(...)) end
+		function xpcall(f, handler, ...)
+			return pass(xpcall0(f, function(err)
+				if is_own(err) then return err end
+				return handler(err)
+			end, ...))
+		end
+		function coroutine.resume(...) return pass(resume0(...)) end
+		function load(...) return pass(load0(...)) end
+	end
+
+	print = core.print
+	if math and math.randomseed then math.randomseed(core.seed()) end
+	if os then
+		os.exit = core.exit
+		local execute, child = os.execute, core.child
+		os.execute = execute and function(...) return child(execute, ...) end
+	end
+	if io and io.popen then
+		local popen, child = io.popen, core.child
+		io.popen = function(...) return child(popen, ...) end
+	end
+	if config.jit == "checked" and jit then jit.off() jit.flush() end
+	if config.libs then
+		local keep = {}
+		for _, name in ipairs(config.libs) do keep[name] = true end
+		for _, name in ipairs { "package", "coroutine", "table", "io", "os", "string", "math", "utf8", "debug", "bit", "jit", "ffi" } do
+			if not keep[name] then
+				if package and package.loaded then package.loaded[name] = nil end
+				_G[name] = nil
+			end
+		end
+		if not keep.package then require = nil end
+		if not keep.base then
+			for _, name in ipairs { "dofile", "loadfile", "load", "loadstring", "collectgarbage" } do _G[name] = nil end
+		end
+	end
+	if config.init then config.init() end
+	return config.finish, config.on_error
+end
+
+--- Not a field of the module itself: functions of loaded modules are sent by name, this one by value.
+function worker.prelude()
+	return prelude
+end
+
+--- What the prelude is told: taken from the state that creates the pool, when it creates it.
+function worker.config(core, options)
+	local preload = {}
+	for name, loader in pairs(package.preload) do
+		if name ~= "lua-pool.core" then
+			local value = core.cpointer(loader) or loader
+			if type(value) == "userdata" or core.sendable(value) then preload[name] = value end
+		end
+	end
+	return {
+		path = package.path, cpath = package.cpath, preload = preload,
+		init = options.init, finish = options.finish, on_error = options.on_error or nil,
+		libs = options.libs, jit = options.jit,
+	}
+end
+
+return worker

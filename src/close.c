@@ -1,0 +1,183 @@
+/* close: see close.h. */
+#include "close.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cancel.h"
+#include "worker.h"
+
+enum { MAX_POOLS = 4096, MAX_HOSTS = 1024, ROUND = 64 };
+#define STUCK_AFTER LP_SECOND /* how long a cancelled task may take to end before it is given up */
+
+static lp_mutex default_lock;
+static struct lp_pool *default_pool; /* [default_lock] counted */
+static uint32_t exit_generation;     /* the process that registered the exit handler */
+
+static void forget_default(void)
+{
+	/* A forked child: the parent's default pool was renewed and goes on as ours. */
+}
+
+__attribute__((constructor)) static void close_open(void)
+{
+	lp_fork_guard(&default_lock);
+	lp_fork_child(forget_default);
+}
+
+struct lp_pool *lp_default_pool(void)
+{
+	lp_lock(&default_lock);
+	struct lp_pool *p = default_pool ? lp_retain(default_pool) : NULL;
+	lp_unlock(&default_lock);
+	return p;
+}
+
+struct lp_pool *lp_set_default_pool(struct lp_pool *p)
+{
+	lp_lock(&default_lock);
+	if (!default_pool)
+		default_pool = lp_retain(p);
+	p = lp_retain(default_pool);
+	lp_unlock(&default_lock);
+	return p;
+}
+
+/* ---- the running tasks of a host ---- */
+
+struct round {
+	struct lp_host *host;
+	struct lp_task *tasks[ROUND]; /* retained */
+	unsigned n;
+};
+
+static void collect(struct lp_worker *w, void *data)
+{
+	struct round *r = data;
+	lp_lock(&w->lock); /* pins the tasks on its stack; the pool's lock comes before it */
+	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
+		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
+		if (t && t->host == r->host && !t->detached && !pthread_equal(w->thread, pthread_self()) && r->n < ROUND)
+			r->tasks[r->n++] = lp_retain(t);
+	}
+	lp_unlock(&w->lock);
+}
+
+static bool wait_for(struct lp_exec *e, struct lp_obj *o, lp_time deadline)
+{
+	struct lp_node node = {.obj = o};
+	return lp_wait_any(e, &node, 1, deadline) >= 0;
+}
+
+/* Cancels what runs for the host in this pool and waits for it; false: something did not end. */
+static bool end_tasks(struct lp_pool *p, struct lp_host *h, struct lp_exec *e, lp_time deadline)
+{
+	for (;;) {
+		struct round r = {.host = h};
+		lp_pool_each_worker(p, collect, &r);
+		bool ended = true;
+		for (unsigned i = 0; i < r.n; i++)
+			lp_task_request_cancel(r.tasks[i]);
+		for (unsigned i = 0; i < r.n; i++) {
+			ended = wait_for(e, &r.tasks[i]->obj, deadline) && ended;
+			lp_task_observe(r.tasks[i]);
+			lp_release(r.tasks[i]);
+		}
+		if (r.n == 0 || !ended)
+			return ended;
+	}
+}
+
+static void stop_pool(struct lp_pool *p, struct lp_exec *e, lp_time deadline)
+{
+	lp_lock(&p->lock);
+	if (lp_this_worker() && lp_this_worker()->pool == p)
+		p->threads--; /* os.exit in a task: this thread does not come back, nobody shall wait for it */
+	lp_unlock(&p->lock);
+	lp_pool_stop(p);
+	lp_lock(&p->lock);
+	bool any = p->threads > 0;
+	lp_unlock(&p->lock);
+	if (any && !wait_for(e, &p->ended.obj, deadline)) {
+		lp_lock(&p->lock);
+		unsigned left = p->threads;
+		lp_unlock(&p->lock);
+		if (left)
+			fprintf(stderr, "lua-pool: %u thread%s of pool '%s' did not end and %s abandoned\n", left,
+				left == 1 ? "" : "s", p->opt.name, left == 1 ? "is" : "are");
+	}
+	if (!lp_this_worker())
+		lp_pool_reap(p);
+	lp_worker_close_inliners(p);
+}
+
+static void close_host(struct lp_host *h, struct lp_exec *e, struct lp_pool **pools, unsigned n)
+{
+	if (atomic_exchange(&h->closing, true))
+		return;
+	lp_time longest = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (pools[i]->opt.exit_timeout > longest)
+			longest = pools[i]->opt.exit_timeout;
+	lp_time now = lp_now();
+	lp_time detached_until = longest >= LP_FOREVER - now ? LP_FOREVER : now + longest;
+	for (unsigned i = 0; i < n; i++)
+		end_tasks(pools[i], h, e, now + STUCK_AFTER);
+	if (atomic_load(&h->detached) && !wait_for(e, &h->quiet.obj, detached_until))
+		fprintf(stderr, "lua-pool: %u detached tasks did not finish in time\n", atomic_load(&h->detached));
+}
+
+static void close_hosts(struct lp_host **hosts, unsigned nhosts, bool all)
+{
+	struct lp_pool **pools = calloc(MAX_POOLS, sizeof *pools);
+	if (!pools)
+		return;
+	unsigned n = lp_pool_all(pools, MAX_POOLS);
+	/* Not the host's own exec: this may be the exit of a worker's thread, or of another one. */
+	struct lp_actor actor;
+	lp_actor_init(&actor);
+	struct lp_exec e = {.actor = &actor};
+	for (unsigned i = 0; i < nhosts; i++)
+		close_host(hosts[i], &e, pools, n);
+	if (all) {
+		for (unsigned i = 0; i < n; i++)
+			stop_pool(pools[i], &e, lp_now() + STUCK_AFTER);
+		lp_lock(&default_lock);
+		struct lp_pool *p = default_pool;
+		default_pool = NULL;
+		lp_unlock(&default_lock);
+		lp_release(p);
+	}
+	for (unsigned i = 0; i < n; i++)
+		lp_release(pools[i]);
+	free(pools);
+	lp_graph_lock(); /* nobody looks at e any more */
+	lp_graph_unlock();
+}
+
+void lp_host_close(struct lp_host *h)
+{
+	bool fresh = !atomic_load(&h->closing);
+	lp_host_forget(h);
+	if (fresh && h->obj.generation == lp_generation)
+		close_hosts(&h, 1, lp_host_count() == 0);
+}
+
+static void at_exit(void)
+{
+	if (exit_generation != lp_generation)
+		return; /* a forked child: the threads are the parent's */
+	static struct lp_host *hosts[MAX_HOSTS];
+	unsigned n = lp_host_all(hosts, MAX_HOSTS);
+	if (n)
+		close_hosts(hosts, n, true);
+	fflush(stdout);
+}
+
+void lp_close_at_exit(void)
+{
+	static _Atomic bool registered;
+	exit_generation = lp_generation;
+	if (!atomic_exchange(&registered, true))
+		atexit(at_exit);
+}

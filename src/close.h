@@ -1,0 +1,20 @@
+/* close: the end of a host's state, and of the process. */
+#ifndef LP_CLOSE_H
+#define LP_CLOSE_H
+
+#include "pool.h"
+
+/* The host's tasks end: queued ones are dropped, running ones are cancelled and waited for, detached
+ * ones may finish until exit_timeout. When it is the last host of the process, every thread ends too.
+ * Blocks, but never for ever. Called twice it does nothing. */
+void lp_host_close(struct lp_host *h);
+
+/* Once per process: the same for all hosts when exit() runs (os.exit without closing the state). */
+void lp_close_at_exit(void);
+
+/* The default pool of the process: counted by this module; NULL: none yet. */
+struct lp_pool *lp_default_pool(void);                   /* retained, or NULL */
+/* Makes p the default, unless there is one; answers the default, retained. */
+struct lp_pool *lp_set_default_pool(struct lp_pool *p);
+
+#endif

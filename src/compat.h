@@ -1,0 +1,132 @@
+/* compat: one spelling for Lua 5.4 and for LuaJIT (the 5.1 ABI).
+ *
+ * Every other file is written against the 5.4 API; what LuaJIT lacks is supplied here.
+ * LP_LUAJIT tells the two apart where behaviour, not spelling, differs. */
+#ifndef LP_COMPAT_H
+#define LP_COMPAT_H
+
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if LUA_VERSION_NUM >= 504
+#define LP_LUAJIT 0
+#define lp_resume(L, from, narg, nres) lua_resume(L, from, narg, nres)
+#define lp_dump(L, writer, data) lua_dump(L, writer, data, 0)
+#define lp_load(L, reader, data, name) lua_load(L, reader, data, name, "bt")
+#elif LUA_VERSION_NUM == 501
+#include <luajit.h>
+#define LP_LUAJIT 1
+#ifndef LUA_OK
+#define LUA_OK 0
+#endif
+#ifndef LUA_ERRGCMM
+#define LUA_ERRGCMM 6
+#endif
+#define LUA_TCDATA 10
+#define lp_dump(L, writer, data) lua_dump(L, writer, data)
+#define lp_load(L, reader, data, name) lua_load(L, reader, data, name)
+#define lua_rawlen(L, i) lua_objlen(L, i)
+#define lua_newuserdatauv(L, size, n) lua_newuserdata(L, size)
+#define lua_pushglobaltable(L) lua_pushvalue(L, LUA_GLOBALSINDEX)
+
+static inline int lua_absindex(lua_State *L, int i)
+{
+	return i < 0 && i > LUA_REGISTRYINDEX ? lua_gettop(L) + i + 1 : i;
+}
+
+static inline int lp_rawget(lua_State *L, int i)
+{
+	lua_rawget(L, i);
+	return lua_type(L, -1);
+}
+#define lua_rawget(L, i) lp_rawget(L, i)
+
+static inline int lp_rawgeti(lua_State *L, int i, int n)
+{
+	lua_rawgeti(L, i, n);
+	return lua_type(L, -1);
+}
+#define lua_rawgeti(L, i, n) lp_rawgeti(L, i, (int)(n))
+
+static inline int lp_getfield(lua_State *L, int i, const char *k)
+{
+	lua_getfield(L, i, k);
+	return lua_type(L, -1);
+}
+#define lua_getfield(L, i, k) lp_getfield(L, i, k)
+
+static inline int lua_rawgetp(lua_State *L, int i, const void *p)
+{
+	i = lua_absindex(L, i);
+	lua_pushlightuserdata(L, (void *)p);
+	return lua_rawget(L, i);
+}
+
+static inline void lua_rawsetp(lua_State *L, int i, const void *p)
+{
+	i = lua_absindex(L, i);
+	lua_pushlightuserdata(L, (void *)p);
+	lua_insert(L, -2);
+	lua_rawset(L, i);
+}
+
+static inline int lp_resume(lua_State *L, lua_State *from, int narg, int *nres)
+{
+	(void)from;
+	int status = lua_resume(L, narg);
+	*nres = lua_gettop(L);
+	return status;
+}
+
+static inline int luaL_getsubtable(lua_State *L, int i, const char *name)
+{
+	i = lua_absindex(L, i);
+	if (lua_getfield(L, i, name) == LUA_TTABLE)
+		return 1;
+	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_pushvalue(L, -1);
+	lua_setfield(L, i, name);
+	return 0;
+}
+
+/* As luaL_tolstring of 5.4, without __name. */
+static inline const char *luaL_tolstring(lua_State *L, int i, size_t *len)
+{
+	if (luaL_callmeta(L, i, "__tostring")) {
+		if (!lua_isstring(L, -1))
+			luaL_error(L, "'__tostring' must return a string");
+	} else {
+		switch (lua_type(L, i)) {
+		case LUA_TNUMBER:
+		case LUA_TSTRING:
+			lua_pushvalue(L, i);
+			break;
+		case LUA_TBOOLEAN:
+			lua_pushstring(L, lua_toboolean(L, i) ? "true" : "false");
+			break;
+		case LUA_TNIL:
+			lua_pushliteral(L, "nil");
+			break;
+		default:
+			lua_pushfstring(L, "%s: %p", luaL_typename(L, i), lua_topointer(L, i));
+		}
+	}
+	return lua_tolstring(L, -1, len);
+}
+
+/* LuaJIT has no integer subtype: nothing is one. */
+static inline int lua_isinteger(lua_State *L, int i)
+{
+	(void)L, (void)i;
+	return 0;
+}
+#else
+#error "lua-pool needs Lua 5.4 or LuaJIT 2.1; this lua.h is of another version"
+#endif
+
+#endif

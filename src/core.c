@@ -1,0 +1,90 @@
+/* core: opens lua-pool.core in a Lua state: the state's record, its host, the classes, the functions.
+ * lua-pool/init.lua builds the module that users see from the table that this returns. */
+#include "close.h"
+#include "handle.h"
+#include "lib.h"
+#include "signals.h"
+
+static const char sentinel_key;
+
+/* The state closes: created when the module is loaded, so finalised after all that was made later. */
+static int sentinel_gc(lua_State *L)
+{
+	struct lp_state **box = lua_touserdata(L, 1);
+	struct lp_state *s = *box;
+	*box = NULL;
+	if (s && s->host) {
+		struct lp_host *h = s->host;
+		s->host = NULL;
+		lp_host_close(h);
+		lp_release(h);
+	}
+	return 0;
+}
+
+/* Ctrl-C in the `lua` program only sets a hook on the main state. */
+static bool host_signalled(struct lp_exec *e)
+{
+	struct lp_host *h = lp_entry(e, struct lp_host, exec);
+	return (void *)lua_gethook(h->L) != h->hook;
+}
+
+static lua_State *main_thread(lua_State *L)
+{
+#if LP_LUAJIT
+	return L; /* 5.1 does not tell; hooks are global there anyway */
+#else
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	lua_State *main = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	return main;
+#endif
+}
+
+static void open_host(lua_State *L, struct lp_state *s)
+{
+	struct lp_state **box = lua_newuserdatauv(L, sizeof *box, 0);
+	*box = NULL;
+	lua_newtable(L);
+	lua_pushcfunction(L, sentinel_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+	s->L = main_thread(L);
+	if (!(s->host = lp_host_new(s->L)))
+		luaL_error(L, "not enough memory");
+	*box = s;
+	s->exec = &s->host->exec;
+	s->exec->signalled = host_signalled;
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &sentinel_key);
+	lp_close_at_exit();
+}
+
+int luaopen_pool_core(lua_State *L);
+
+__attribute__((constructor)) static void core_open(void)
+{
+	lp_open_core = luaopen_pool_core;
+}
+
+__attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
+{
+	struct lp_state *s = lp_state_open(L);
+	int state = lua_gettop(L);
+	if (!s->worker && !s->host) {
+		if (s->L)
+			return luaL_error(L, "this Lua state is closing: lua-pool cannot be loaded");
+		open_host(L, s);
+	}
+	lua_newtable(L);
+	lp_open_signals(L, state);
+	lp_open_future(L, state);
+	lp_open_pool(L, state);
+	lp_open_event(L, state);
+	lp_open_worker(L, state);
+	lp_open_cancel(L, state);
+	lp_open_clock(L, state);
+	lp_open_misc(L, state);
+	lp_push_classes(L);
+	lua_setfield(L, -2, "classes");
+	return 1;
+}

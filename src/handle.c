@@ -1,0 +1,131 @@
+/* handle: see handle.h. Registry keys: the class's address -> its metatable; the address of
+ * `cache_key` -> weak table object -> userdata. */
+#include "handle.h"
+
+static const char cache_key;
+
+static int handle_gc(lua_State *L)
+{
+	struct lp_handle *h = lua_touserdata(L, 1);
+	struct lp_obj *o = h->obj;
+	h->obj = NULL;
+	lp_release(o);
+	return 0;
+}
+
+static int handle_eq(lua_State *L)
+{
+	struct lp_obj *a = lp_toobj(L, 1), *b = lp_toobj(L, 2);
+	lua_pushboolean(L, a && a == b);
+	return 1;
+}
+
+static int handle_tostring(lua_State *L)
+{
+	struct lp_obj *o = lp_toobj(L, 1);
+	if (!o)
+		lua_pushliteral(L, "lua-pool object (collected)");
+	else
+		lua_pushfstring(L, "%s: %p", o->cls->name, (void *)o);
+	return 1;
+}
+
+void lp_handle_class(lua_State *L, const struct lp_class *cls, const luaL_Reg *methods, const luaL_Reg *meta, int nup)
+{
+	static const luaL_Reg basics[] = {
+		{"__gc", handle_gc}, {"__eq", handle_eq}, {"__tostring", handle_tostring}, {NULL, NULL}};
+	int up = lua_gettop(L);
+	lua_newtable(L); /* metatable */
+	luaL_setfuncs(L, basics, 0);
+	lua_pushstring(L, cls->name);
+	lua_setfield(L, -2, "__name");
+	lua_newtable(L); /* methods */
+	for (int i = 0; i < 2; i++) {
+		const luaL_Reg *funcs = i ? meta : methods;
+		lua_pushvalue(L, i ? up + 1 : up + 2);
+		if (nup)
+			lua_pushvalue(L, up);
+		if (funcs)
+			luaL_setfuncs(L, funcs, nup);
+		else if (nup)
+			lua_pop(L, 1);
+		lua_pop(L, 1);
+	}
+	lp_push_classes(L);
+	lua_pushvalue(L, up + 2);
+	lua_setfield(L, -2, cls->name);
+	lua_pop(L, 1);
+	if (lua_getfield(L, up + 1, "__index") == LUA_TNIL) {
+		lua_pushvalue(L, up + 2);
+		lua_setfield(L, up + 1, "__index");
+	}
+	lua_settop(L, up + 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, cls);
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key) == LUA_TNIL) {
+		lua_newtable(L);
+		lua_newtable(L);
+		lua_pushliteral(L, "v");
+		lua_setfield(L, -2, "__mode");
+		lua_setmetatable(L, -2);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &cache_key);
+	}
+	lua_settop(L, nup ? up - 1 : up);
+}
+
+void lp_push_classes(lua_State *L)
+{
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, "lua-pool.classes");
+}
+
+struct lp_handle *lp_handle_new(lua_State *L, const struct lp_class *cls)
+{
+	struct lp_handle *h = lua_newuserdatauv(L, sizeof *h, 0);
+	h->magic = LP_HANDLE_MAGIC ^ (uintptr_t)h;
+	h->obj = NULL;
+	lua_rawgetp(L, LUA_REGISTRYINDEX, cls);
+	lua_setmetatable(L, -2);
+	return h;
+}
+
+void lp_push(lua_State *L, struct lp_obj *o)
+{
+	luaL_checkstack(L, 4, "too many values");
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key);
+	if (lua_rawgetp(L, -1, o) != LUA_TUSERDATA) {
+		lua_pop(L, 1);
+		struct lp_handle *h = lp_handle_new(L, o->cls);
+		h->obj = lp_retain(o);
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, -3, o);
+	}
+	lua_remove(L, -2);
+}
+
+void *lp_test(lua_State *L, int index, const struct lp_class *cls)
+{
+	struct lp_obj *o = lp_toobj(L, index);
+	return o && o->cls == cls ? o : NULL;
+}
+
+/* "lua-pool.event" -> "event" */
+static const char *short_name(const struct lp_class *cls)
+{
+	const char *dot = NULL;
+	for (const char *p = cls->name; *p; p++)
+		if (*p == '.')
+			dot = p;
+	return dot ? dot + 1 : cls->name;
+}
+
+void *lp_check(lua_State *L, int index, const struct lp_class *cls)
+{
+	struct lp_obj *o = lp_toobj(L, index);
+	if (!o || o->cls != cls) {
+		const char *got = o ? short_name(o->cls) : luaL_typename(L, index);
+		const char *msg = lua_pushfstring(L, "%s expected, got %s", short_name(cls), got);
+		luaL_argerror(L, index, msg);
+	}
+	if (o->generation != lp_generation)
+		luaL_error(L, "this %s belongs to the parent process: make a new one after fork", short_name(cls));
+	return o;
+}

@@ -1,0 +1,89 @@
+/* host: see host.h. */
+#include "host.h"
+
+static lp_mutex hosts_lock;
+static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */
+
+__attribute__((constructor)) static void hosts_open(void)
+{
+	lp_fork_guard(&hosts_lock);
+}
+
+static void host_destroy(struct lp_obj *o)
+{
+	struct lp_host *h = (struct lp_host *)o;
+	lp_host_forget(h);
+	lp_graph_lock(); /* nobody is looking at our exec through something that we hold */
+	lp_graph_unlock();
+	lp_free(h);
+}
+
+static const struct lp_class host_class = {.name = "lua-pool.host", .destroy = host_destroy};
+
+struct lp_host *lp_host_new(void *L)
+{
+	struct lp_host *h = lp_alloc(sizeof *h);
+	if (!h)
+		return NULL;
+	lp_obj_init(&h->obj, &host_class);
+	lp_actor_init(&h->actor);
+	h->exec = (struct lp_exec){.actor = &h->actor};
+	atomic_store(&h->actor.exec, &h->exec);
+	h->L = L;
+	h->hook = NULL;
+	atomic_init(&h->closing, false);
+	atomic_init(&h->detached, 0);
+	lp_event_init(&h->quiet, &lp_event_class);
+	lp_lock(&hosts_lock);
+	lp_list_append(&hosts, &h->link);
+	lp_unlock(&hosts_lock);
+	return h;
+}
+
+void lp_host_detached_begin(struct lp_host *h)
+{
+	atomic_fetch_add(&h->detached, 1);
+}
+
+void lp_host_detached_end(struct lp_host *h)
+{
+	/* The last one after closing began wakes the closer; both sides are sequentially consistent,
+	 * so one of them sees the other. */
+	if (atomic_fetch_sub(&h->detached, 1) == 1 && atomic_load(&h->closing))
+		lp_event_set(&h->quiet);
+}
+
+unsigned lp_host_all(struct lp_host **out, unsigned max)
+{
+	unsigned n = 0;
+	lp_lock(&hosts_lock);
+	for (struct lp_link *l = hosts.next; l != &hosts && n < max; l = l->next) {
+		struct lp_host *h = lp_entry(l, struct lp_host, link);
+		/* One whose count is 0 waits for our lock to leave the list: not to be revived. */
+		uint32_t refs = atomic_load(&h->obj.refs);
+		while (refs && !atomic_compare_exchange_weak(&h->obj.refs, &refs, refs + 1))
+			;
+		if (refs)
+			out[n++] = h;
+	}
+	lp_unlock(&hosts_lock);
+	return n;
+}
+
+void lp_host_forget(struct lp_host *h)
+{
+	lp_lock(&hosts_lock);
+	if (lp_linked(&h->link))
+		lp_list_remove(&h->link);
+	lp_unlock(&hosts_lock);
+}
+
+unsigned lp_host_count(void)
+{
+	unsigned n = 0;
+	lp_lock(&hosts_lock);
+	for (struct lp_link *l = hosts.next; l != &hosts; l = l->next)
+		n++;
+	lp_unlock(&hosts_lock);
+	return n;
+}

@@ -1,0 +1,32 @@
+/* host: a Lua state of the host program (a script's main state; each of several in a server).
+ *
+ * Every task runs on behalf of a host: the one whose code called async, or whose task did. When the
+ * host's state closes, its tasks end: those that are queued are dropped, those that run are cancelled,
+ * detached ones may finish until exit_timeout. */
+#ifndef LP_HOST_H
+#define LP_HOST_H
+
+#include "event.h"
+
+struct lp_host {
+	struct lp_obj obj;
+	struct lp_actor actor;
+	struct lp_exec exec;
+	void *L;                       /* [I] its lua_State, for `signalled` */
+	void *hook;                    /* [exec] the debug hook when its wait began (Ctrl-C replaces it) */
+	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
+	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
+	struct lp_event quiet;         /* set while closing and detached == 0 */
+	struct lp_link link;           /* [hosts lock] all hosts of the process */
+};
+
+struct lp_host *lp_host_new(void *L);
+void lp_host_detached_begin(struct lp_host *h);
+void lp_host_detached_end(struct lp_host *h);
+
+/* All hosts, for the end of the process; each is retained. Returns how many were stored. */
+unsigned lp_host_all(struct lp_host **hosts, unsigned max);
+void lp_host_forget(struct lp_host *h);  /* it has closed: out of the list */
+unsigned lp_host_count(void);
+
+#endif

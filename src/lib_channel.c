@@ -1,0 +1,299 @@
+/* lib_channel: pool.channel() for Lua.
+ *
+ * A message is all values of one send. It is encoded before and decoded after it passes through the
+ * channel, so no lock is held while Lua code can run. In between a *box* owns it: a userdata that
+ * frees it if a Lua error jumps over us. A box per call would cost more than the message, so each of
+ * the functions keeps one as its second upvalue and makes another only when that is in use: by an
+ * outer call (a metamethod of the values uses channels), by one that waits, or by one that an error
+ * has left. */
+#include <math.h>
+#include <stdio.h>
+
+#include "cancel.h"
+#include "channel.h"
+#include "handle.h"
+#include "state.h"
+#include "values.h"
+
+/* ---- boxes ---- */
+
+struct box {
+	struct lp_packet *packet; /* NULL: the box is free */
+};
+static const char box_key;
+
+static int box_gc(lua_State *L)
+{
+	struct box *b = lua_touserdata(L, 1);
+	lp_packet_free(b->packet);
+	b->packet = NULL;
+	return 0;
+}
+
+static struct box *push_box(lua_State *L)
+{
+	struct box *b = lua_newuserdatauv(L, sizeof *b, 0);
+	b->packet = NULL;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TNIL) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+		lua_pushcfunction(L, box_gc);
+		lua_setfield(L, -2, "__gc");
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
+	}
+	lua_setmetatable(L, -2);
+	return b;
+}
+
+/* From here on only this call's stack keeps the box that it uses. */
+static void leave_box(lua_State *L)
+{
+	push_box(L);
+	lua_replace(L, lua_upvalueindex(2));
+}
+
+/* Pushes a free box: it stays on the stack until the call returns. */
+static struct box *take_box(lua_State *L)
+{
+	struct box *b = lua_touserdata(L, lua_upvalueindex(2));
+	if (b->packet) {
+		leave_box(L);
+		b = lua_touserdata(L, lua_upvalueindex(2));
+	}
+	lua_pushvalue(L, lua_upvalueindex(2));
+	return b;
+}
+
+/* ---- waiting ---- */
+
+/* Consumes the node now or waits. False: the deadline came first. Raises as lp_wait does. */
+static bool pass(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
+{
+	/* The usual case in a few instructions; all others are lp_wait's. */
+	if (s->exec && !lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
+		return true;
+	if (n->op & LP_CHANNEL_SEND && (deadline > 0 || !s->exec || lp_interrupted(s->exec)))
+		leave_box(L); /* lp_wait may raise: what is in the box goes with this call's stack */
+	if (deadline == LP_FOREVER && s->exec && lp_actor_until(s->exec->actor, deadline) == LP_FOREVER)
+		n->op |= LP_CHANNEL_ONLY;
+	return lp_wait(L, s, n, 1, deadline) >= 0;
+}
+
+static int push_refusal(lua_State *L, const char *why)
+{
+	lua_pushnil(L);
+	lua_pushstring(L, why);
+	return 2;
+}
+
+/* ---- sending ---- */
+
+/* Sends the values from index `first` on. */
+static int send_values(lua_State *L, int first, lp_time deadline, const char *too_late)
+{
+	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
+	struct lp_state *s = lp_state(L);
+	int n = lua_gettop(L) - first + 1;
+	struct box *box = take_box(L);
+	struct lp_packet *p = box->packet = lp_packet_new();
+	if (!p)
+		return luaL_error(L, "not enough memory");
+	bool sendable = lp_encode(L, s->values, &p->msg, first, n, "argument", first - 1);
+	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_SEND, .value = p};
+	if (sendable && pass(L, s, &node, deadline) && node.result == LP_CHANNEL_OK) {
+		box->packet = NULL; /* the channel's */
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	box->packet = NULL;
+	lp_packet_free(p);
+	if (!sendable)
+		return lua_error(L);
+	return push_refusal(L, node.result == LP_CHANNEL_CLOSED ? "closed" : too_late);
+}
+
+/* channel:send(...) -> true / nil, "closed". Blocks while the channel is full (capacity 0: until somebody
+ * receives); a cancellation point. */
+static int channel_send(lua_State *L)
+{
+	return send_values(L, 2, LP_FOREVER, "timeout");
+}
+
+/* channel:try_send(...) -> true / nil, "full" / nil, "closed". Never waits. */
+static int channel_try_send(lua_State *L)
+{
+	return send_values(L, 2, 0, "full");
+}
+
+/* channel:send_within(timeout, ...) -> true / nil, "timeout" / nil, "closed". */
+static int channel_send_within(lua_State *L)
+{
+	lp_check(L, 1, &lp_channel_class);
+	if (lua_isnone(L, 2))
+		luaL_argerror(L, 2, "timeout in seconds expected before the values, got no value");
+	return send_values(L, 3, lp_check_timeout(L, 2), "timeout");
+}
+
+/* ---- receiving ---- */
+
+/* Pushes the values of the next message. Once it was taken out nothing but a failure to decode (memory,
+ * a module that cannot be required here, a __pool_decode that raises) can lose it. NULL, else why there
+ * is none; *n counts what was pushed. */
+static const char *receive_values(lua_State *L, lp_time deadline, const char *too_late, int *n)
+{
+	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
+	struct lp_state *s = lp_state(L);
+	struct box *box = take_box(L); /* before the wait: it may raise */
+	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_RECEIVE};
+	if (!pass(L, s, &node, deadline))
+		return too_late;
+	if (node.result == LP_CHANNEL_CLOSED)
+		return "closed";
+	struct lp_packet *p = box->packet = node.value;
+	*n = lp_decode(L, s->values, &p->msg);
+	box->packet = NULL;
+	lp_packet_free(p);
+	return NULL;
+}
+
+/* channel:receive([timeout]) -> the values of one send / nil, "timeout" / nil, "closed" (closed and
+ * empty). Blocks; a cancellation point. */
+static int channel_receive(lua_State *L)
+{
+	int n;
+	lp_check(L, 1, &lp_channel_class);
+	lp_time deadline = lp_check_timeout(L, 2);
+	lua_settop(L, 1);
+	const char *why = receive_values(L, deadline, "timeout", &n);
+	return why ? push_refusal(L, why) : n;
+}
+
+/* channel:try_receive() -> the values of one send / nil, "empty" / nil, "closed". Never waits. */
+static int channel_try_receive(lua_State *L)
+{
+	int n;
+	lua_settop(L, 1);
+	const char *why = receive_values(L, 0, "empty", &n);
+	return why ? push_refusal(L, why) : n;
+}
+
+/* for a, b in channel do: until it is closed and empty. A first value of nil would end the loop as if
+ * that were so: it is an error instead. */
+static int channel_call(lua_State *L)
+{
+	int n;
+	lua_settop(L, 1);
+	if (receive_values(L, LP_FOREVER, "timeout", &n))
+		return 0; /* "closed" */
+	if (n == 0 || lua_isnil(L, -n))
+		return luaL_error(L, "a message whose first value is nil ends a loop over its channel too early: use receive()");
+	return n;
+}
+
+/* ---- the rest ---- */
+
+/* pool.channel([capacity]) -> channel. 0, the default: each send waits for its receiver; math.huge: sends
+ * never wait. */
+static int channel_new(lua_State *L)
+{
+	size_t capacity = 0;
+	if (!lua_isnoneornil(L, 1)) {
+		if (lua_type(L, 1) != LUA_TNUMBER)
+			luaL_argerror(L, 1, lua_pushfstring(L, "capacity (a number of messages) expected, got %s", luaL_typename(L, 1)));
+		double n = lua_tonumber(L, 1);
+		if (n == HUGE_VAL)
+			capacity = LP_UNBOUNDED;
+		else if (n >= 0 && n <= 9007199254740992.0 && floor(n) == n)
+			capacity = (size_t)n;
+		else
+			luaL_argerror(L, 1, lua_pushfstring(L, "capacity must be 0, a positive whole number or math.huge, not %s",
+				lua_tostring(L, 1)));
+	}
+	struct lp_handle *h = lp_handle_new(L, &lp_channel_class);
+	struct lp_channel *ch = lp_channel_new(capacity);
+	if (!ch)
+		return luaL_error(L, "not enough memory");
+	h->obj = &ch->obj;
+	return 1;
+}
+
+/* channel:close(): no more can be sent; what is in it can be received. Wakes everyone who waits. */
+static int channel_close(lua_State *L)
+{
+	lp_channel_close(lp_check(L, 1, &lp_channel_class));
+	return 0;
+}
+
+static int channel_len(lua_State *L)
+{
+	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
+	lua_pushinteger(L, (lua_Integer)lp_channel_len(ch));
+	return 1;
+}
+
+static int channel_is_closed(lua_State *L)
+{
+	lua_pushboolean(L, lp_channel_closed(lp_check(L, 1, &lp_channel_class)));
+	return 1;
+}
+
+static int channel_tostring(lua_State *L)
+{
+	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
+	unsigned senders, receivers;
+	char text[160], waiting[64] = "";
+	lp_channel_waiting(ch, &senders, &receivers);
+	if (senders || receivers)
+		snprintf(waiting, sizeof waiting, ", %u waiting to %s", senders ? senders : receivers, senders ? "send" : "receive");
+	if (ch->capacity == 0)
+		snprintf(text, sizeof text, "rendezvous");
+	else if (ch->capacity == LP_UNBOUNDED)
+		snprintf(text, sizeof text, "%zu messages", lp_channel_len(ch));
+	else
+		snprintf(text, sizeof text, "%zu of %zu messages", lp_channel_len(ch), ch->capacity);
+	lua_pushfstring(L, "lua-pool.channel: %p (%s, %s%s)", (void *)ch, text,
+		lp_channel_closed(ch) ? "closed" : "open", waiting);
+	return 1;
+}
+
+static int channel_gc(lua_State *L)
+{
+	struct lp_handle *h = lua_touserdata(L, 1);
+	struct lp_channel *ch = (struct lp_channel *)h->obj;
+	h->obj = NULL;
+	if (ch && ch->obj.generation == lp_generation)
+		lp_channel_handle_gone(ch);
+	else /* a child process: the threads that may hold its lock are not here */
+		lp_release(ch);
+	return 0;
+}
+
+void lp_open_channel(lua_State *L, int state)
+{
+	static const luaL_Reg methods[] = {
+		{"close", channel_close}, {"len", channel_len}, {"is_closed", channel_is_closed}, {NULL, NULL}};
+	static const luaL_Reg boxed[] = {{"send", channel_send}, {"try_send", channel_try_send},
+		{"send_within", channel_send_within}, {"receive", channel_receive},
+		{"try_receive", channel_try_receive}, {NULL, NULL}};
+	static const luaL_Reg meta[] = {{"__tostring", channel_tostring}, {"__len", channel_len},
+		{"__close", channel_close}, {"__gc", channel_gc}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"channel", channel_new}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	lp_handle_class(L, &lp_channel_class, methods, meta, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_channel_class);
+	lua_getfield(L, -1, "__index");
+	for (const luaL_Reg *r = boxed; r->name; r++) {
+		lua_pushvalue(L, state);
+		push_box(L);
+		lua_pushcclosure(L, r->func, 2);
+		lua_setfield(L, -2, r->name);
+	}
+	lua_pushvalue(L, state);
+	push_box(L);
+	lua_pushcclosure(L, channel_call, 2);
+	lua_setfield(L, -3, "__call");
+	lua_pop(L, 2);
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}

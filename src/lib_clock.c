@@ -1,0 +1,33 @@
+/* lib_clock: pool.now and pool.sleep. */
+#include <math.h>
+#include <time.h>
+
+#include "lib.h"
+
+/* pool.now([clock]) -> seconds of "monotonic" (default), "realtime", "boottime", "process" or "thread". */
+static int clock_now(lua_State *L)
+{
+	static const char *const names[] = {"monotonic", "realtime", "boottime", "process", "thread", NULL};
+	static const clockid_t ids[] = {
+		CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID};
+	struct timespec ts;
+	clock_gettime(ids[luaL_checkoption(L, 1, "monotonic", names)], &ts);
+	lua_pushnumber(L, (lua_Number)ts.tv_sec + (lua_Number)ts.tv_nsec / 1e9);
+	return 1;
+}
+
+/* pool.sleep(seconds). Blocks, keeps the permit; a cancellation point. 0 and less return at once. */
+static int clock_sleep(lua_State *L)
+{
+	double seconds = luaL_checknumber(L, 1);
+	luaL_argcheck(L, !isnan(seconds), 1, "seconds expected, got NaN");
+	lp_wait(L, lp_state(L), NULL, 0, lp_deadline_in(seconds));
+	return 0;
+}
+
+void lp_open_clock(lua_State *L, int state)
+{
+	static const luaL_Reg functions[] = {{"now", clock_now}, {"sleep", clock_sleep}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}

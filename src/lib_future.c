@@ -1,0 +1,181 @@
+/* lib_future: futures for Lua. A future is a handle of the task itself. */
+#include "cancel.h"
+#include "handle.h"
+#include "lib.h"
+#include "signals.h"
+#include "values.h"
+#include "worker.h"
+
+enum { AWAIT_SPIN_NS = 4000 }; /* longer makes every cold await as long as the spin */
+
+static bool spin(struct lp_task *t)
+{
+	lp_time until = lp_now() + AWAIT_SPIN_NS;
+	do
+		for (int i = 0; i < 32; i++) {
+			if (lp_task_ended(t))
+				return true;
+			lp_relax();
+		}
+	while (lp_now() < until);
+	return false;
+}
+
+/* True when the task has ended, false at the deadline; raises as lp_wait. */
+bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time deadline)
+{
+	if (lp_task_ended(t))
+		return true;
+	if (s->worker && deadline == LP_FOREVER) {
+		bool any = lp_task_state(t) == LP_PENDING && lp_pool_capped(s->worker->pool);
+		if (lp_worker_inline(L, s, t, any)) {
+			if (lp_interrupted(s->exec)) /* it was asked while the child ran on top of it */
+				lp_raise_interrupt(L, s);
+			if (lp_task_ended(t))
+				return true;
+		}
+	}
+	if (deadline != 0 && lp_spinning && spin(t))
+		return true;
+	struct lp_node node = {.obj = &t->obj};
+	return lp_wait(L, s, &node, 1, deadline) >= 0;
+}
+
+/* Pushes the error of a failed or cancelled task. */
+static void push_error(lua_State *L, struct lp_state *s, struct lp_task *t)
+{
+	if (lp_task_state(t) == LP_STOPPED)
+		lp_push(L, &lp_cancelled_value);
+	else if (t->msg.nvalues == 0)
+		lua_pushliteral(L, "not enough memory");
+	else
+		lp_decode(L, s->values, &t->msg);
+}
+
+/* future:await([timeout]) -> results / nil, "timeout"; raises the task's error. */
+static int future_await(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	if (!lp_future_wait(L, s, t, lp_check_timeout(L, 2)))
+		return lp_push_timeout(L);
+	lp_task_observe(t);
+	if (lp_task_state(t) == LP_DONE)
+		return lp_decode(L, s->values, &t->msg);
+	push_error(L, s, t);
+	return lua_error(L);
+}
+
+/* future:pawait([timeout]) -> true, results / false, error / nil, "timeout". */
+static int future_pawait(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	if (!lp_future_wait(L, s, t, lp_check_timeout(L, 2)))
+		return lp_push_timeout(L);
+	lp_task_observe(t);
+	bool done = lp_task_state(t) == LP_DONE;
+	lua_pushboolean(L, done);
+	if (done)
+		return 1 + lp_decode(L, s->values, &t->msg);
+	push_error(L, s, t);
+	return 2;
+}
+
+/* future:wait([timeout]) -> true / nil, "timeout": has it ended? Never raises the task's error. */
+static int future_wait(lua_State *L)
+{
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	if (!lp_future_wait(L, lp_state(L), t, lp_check_timeout(L, 2)))
+		return lp_push_timeout(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static const char *status_name(struct lp_task *t)
+{
+	static const char *const names[] = {"pending", "running", "done", "failed", "cancelled"};
+	return names[lp_task_state(t)];
+}
+
+static int future_status(lua_State *L)
+{
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	lua_pushstring(L, status_name(t));
+	return 1;
+}
+
+/* future:traceback() -> string of a failed task: its error, the functions inside the task, and where
+ * async was called; nil for any other. */
+static int future_traceback(lua_State *L)
+{
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	if (lp_task_state(t) == LP_FAILED) {
+		lp_task_observe(t);
+		lua_pushstring(L, t->report ? t->report : "not enough memory");
+	} else {
+		lua_pushnil(L);
+	}
+	return 1;
+}
+
+/* Is t the current task, or an ancestor, or one that runs us on top of itself? */
+static bool above(struct lp_state *s, struct lp_task *t)
+{
+	struct lp_task *me = lp_current_task(s);
+	if (!me)
+		return false;
+	for (struct lp_actor *a = &me->actor; a; a = a->outer)
+		if (a == &t->actor)
+			return true;
+	struct lp_token *k = lp_task_token_ref(t);
+	bool below = k && lp_task_descends(me, k);
+	lp_release(k);
+	return below;
+}
+
+/* future:cancel([timeout]) -> true / false, status / nil, "timeout". Requests, then waits for the end. */
+static int future_cancel(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	lp_time deadline = lp_check_timeout(L, 2);
+	lp_task_observe(t);
+	lp_task_request_cancel(t);
+	if (above(s, t)) {
+		/* Ourselves, or one that waits for us: told at once, not waited for. */
+		if (lp_interrupted(s->exec))
+			return lp_raise_interrupt(L, s);
+		deadline = 0;
+	}
+	struct lp_node node = {.obj = &t->obj};
+	if (!lp_task_ended(t) && lp_wait(L, s, &node, 1, deadline) < 0)
+		return lp_push_timeout(L);
+	lua_pushboolean(L, lp_task_state(t) == LP_STOPPED);
+	if (lua_toboolean(L, -1))
+		return 1;
+	lua_pushstring(L, status_name(t));
+	return 2;
+}
+
+static int future_close(lua_State *L)
+{
+	lua_settop(L, 1);
+	return future_cancel(L);
+}
+
+static int future_tostring(lua_State *L)
+{
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	lua_pushfstring(L, "lua-pool.future: %p (%s)", (void *)t, status_name(t));
+	return 1;
+}
+
+void lp_open_future(lua_State *L, int state)
+{
+	static const luaL_Reg methods[] = {{"await", future_await}, {"pawait", future_pawait}, {"wait", future_wait},
+		{"status", future_status}, {"traceback", future_traceback}, {"cancel", future_cancel}, {NULL, NULL}};
+	static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {"__close", future_close}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	lp_handle_class(L, &lp_task_class, methods, meta, 1);
+}

@@ -1,0 +1,106 @@
+/* lib_misc: small things that the Lua parts need and Lua does not have, or does slowly. */
+#include <unistd.h>
+
+#include "handle.h"
+#include "lib.h"
+#include "values.h"
+
+/* isatty(fd) -> boolean */
+static int misc_isatty(lua_State *L)
+{
+	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+	return 1;
+}
+
+/* slice(list, first, n) -> table of list[first .. first+n-1], raw. */
+static int misc_slice(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_Integer first = luaL_checkinteger(L, 2), n = luaL_checkinteger(L, 3);
+	lua_createtable(L, n > 0 && n < INT32_MAX ? (int)n : 0, 0);
+	for (lua_Integer i = 0; i < n; i++) {
+		lua_rawgeti(L, 1, first + i);
+		lua_rawseti(L, -2, (int)(i + 1));
+	}
+	return 1;
+}
+
+/* move(from, n, at, to): to[at .. at+n-1] = from[1 .. n], raw. */
+static int misc_move(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_Integer n = luaL_checkinteger(L, 2), at = luaL_checkinteger(L, 3);
+	luaL_checktype(L, 4, LUA_TTABLE);
+	for (lua_Integer i = 1; i <= n; i++) {
+		lua_rawgeti(L, 1, i);
+		lua_rawseti(L, 4, (int)(at + i - 1));
+	}
+	return 0;
+}
+
+/* sendable(value) -> boolean, or false and why not. Encodes it once, for nothing. */
+static int misc_sendable(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	lua_settop(L, 1);
+	struct lp_handle *anchor = lp_handle_new(L, &lp_task_class);
+	struct lp_task *t = lp_task_new();
+	if (!t)
+		return luaL_error(L, "not enough memory");
+	anchor->obj = &t->obj;
+	if (lp_encode(L, lp_state(L)->values, &t->msg, 1, 1, "value", 1)) {
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	lua_pushboolean(L, 0);
+	lua_insert(L, -2);
+	return 2;
+}
+
+static int misc_is_future(lua_State *L)
+{
+	lua_pushboolean(L, lp_test(L, 1, &lp_task_class) != NULL);
+	return 1;
+}
+
+/* wait_any(futures, n [, timeout [, inline]]) -> index of one that has ended / nil, "timeout". The first in
+ * the list wins. Blocks; a cancellation point. Without a timeout (or with `inline`) a worker may run one. */
+static int misc_wait_any(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_Integer n = lp_check_int(L, 2, 1, 1000000);
+	lp_time deadline = lp_check_timeout(L, 3);
+	bool may_inline = deadline == LP_FOREVER || lua_toboolean(L, 4);
+	lua_settop(L, 3);
+	struct lp_node *nodes = lua_newuserdatauv(L, (size_t)n * sizeof *nodes, 0);
+	for (lua_Integer i = 0; i < n; i++) {
+		lua_rawgeti(L, 1, i + 1);
+		struct lp_task *t = lp_check(L, -1, &lp_task_class);
+		nodes[i] = (struct lp_node){.obj = &t->obj}; /* the list keeps the future */
+		lua_pop(L, 1);
+		if (lp_task_ended(t)) {
+			lua_pushinteger(L, i + 1);
+			return 1;
+		}
+	}
+	if (s->worker && may_inline)
+		for (lua_Integer i = 0; i < n; i++)
+			if (lp_worker_inline(L, s, (struct lp_task *)nodes[i].obj, false)) {
+				lua_pushinteger(L, i + 1);
+				return 1;
+			}
+	int fired = lp_wait(L, s, nodes, (int)n, deadline);
+	if (fired < 0)
+		return lp_push_timeout(L);
+	lua_pushinteger(L, fired + 1);
+	return 1;
+}
+
+void lp_open_misc(lua_State *L, int state)
+{
+	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
+		{"sendable", misc_sendable}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}

@@ -1,0 +1,133 @@
+/* lib_worker: what the opening of a worker's state needs (lua-pool/worker.lua): print by whole lines,
+ * a lock around the loading of C modules, a seed, the end of the process. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handle.h"
+#include "lib.h"
+
+/* print(...): one write per line, so that lines of several workers never mix. */
+static int worker_print(lua_State *L)
+{
+	int n = lua_gettop(L);
+	luaL_Buffer b;
+	luaL_buffinit(L, &b);
+	for (int i = 1; i <= n; i++) {
+		if (i > 1)
+			luaL_addchar(&b, '\t');
+		luaL_tolstring(L, i, NULL);
+		luaL_addvalue(&b);
+	}
+	luaL_addchar(&b, '\n');
+	luaL_pushresult(&b);
+	size_t len;
+	const char *line = lua_tolstring(L, -1, &len);
+	fwrite(line, 1, len, stdout);
+	fflush(stdout);
+	return 0;
+}
+
+/* ---- one C module is opened at a time in the process ---- */
+
+static pthread_mutex_t load_lock;
+
+static void renew_load_lock(void)
+{
+	pthread_mutexattr_t attr;
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE); /* a module may require another */
+	pthread_mutex_init(&load_lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+__attribute__((constructor)) static void load_lock_open(void)
+{
+	renew_load_lock();
+	lp_fork_child(renew_load_lock);
+}
+
+/* alone(f, ...) -> pcall's results of f, with no other C module being opened meanwhile. */
+static int alone(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	pthread_mutex_lock(&load_lock);
+	int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+	pthread_mutex_unlock(&load_lock);
+	lua_pushboolean(L, status == LUA_OK);
+	lua_insert(L, 1);
+	return lua_gettop(L);
+}
+
+/* pin(path): this shared object stays loaded when the state closes. */
+static int pin(lua_State *L)
+{
+	lp_pin_library(luaL_checkstring(L, 1));
+	return 0;
+}
+
+/* seed() -> two numbers that differ from worker to worker and from run to run. */
+static int seed(lua_State *L)
+{
+	static _Atomic uint64_t counter;
+	uint64_t x = (uint64_t)lp_now() ^ ((uint64_t)(uintptr_t)L << 20);
+	x += atomic_fetch_add(&counter, 1) * 0x9e3779b97f4a7c15u; /* splitmix64 (Steele, Lea, Flood) */
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	x ^= x >> 31;
+	lua_pushinteger(L, (lua_Integer)(x & 0x7fffffff));
+	lua_pushinteger(L, (lua_Integer)(x >> 33));
+	return 2;
+}
+
+/* exit([code]): os.exit in a task. Ends the process; every stream is flushed. */
+static int worker_exit(lua_State *L)
+{
+	int code = EXIT_SUCCESS;
+	if (lua_isboolean(L, 1))
+		code = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
+	else if (!lua_isnoneornil(L, 1))
+		code = (int)luaL_checkinteger(L, 1);
+	exit(code);
+}
+
+/* child(f, ...) -> f's results, with an ordinary signal mask: what f starts is an ordinary process. */
+static int child(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	lp_child_signals(true);
+	int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+	lp_child_signals(false);
+	return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
+/* cpointer(f) -> light userdata of a C function without upvalues, or nil; from_cpointer(p) -> function.
+ * Within one process the address is a name: preload functions that a host linked in have no other. */
+static int cpointer(lua_State *L)
+{
+	lua_CFunction f = lua_tocfunction(L, 1);
+	bool plain = f && !lua_getupvalue(L, 1, 1);
+	lua_settop(L, 1);
+	if (plain)
+		lua_pushlightuserdata(L, (void *)f);
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+static int from_cpointer(lua_State *L)
+{
+	void *f = lua_touserdata(L, 1);
+	luaL_argcheck(L, lua_islightuserdata(L, 1) && f, 1, "light userdata expected");
+	lua_pushcfunction(L, (lua_CFunction)f);
+	return 1;
+}
+
+void lp_open_worker(lua_State *L, int state)
+{
+	static const luaL_Reg functions[] = {{"print", worker_print}, {"alone", alone}, {"pin", pin}, {"seed", seed},
+		{"exit", worker_exit}, {"child", child}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
+		{NULL, NULL}};
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}

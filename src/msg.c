@@ -1,0 +1,90 @@
+/* msg: see msg.h. */
+#include "msg.h"
+
+#include <string.h>
+
+void lp_msg_init(struct lp_msg *m, void *inlined, uint32_t cap)
+{
+	memset(m, 0, sizeof *m);
+	m->inlined = m->data = inlined;
+	m->inline_cap = cap;
+	m->cap = cap;
+}
+
+bool lp_msg_grow(struct lp_msg *m, size_t n)
+{
+	if (n > SIZE_MAX / 2 - m->len)
+		return false;
+	size_t cap = m->cap < 128 ? 256 : m->cap * 2;
+	if (cap < m->len + n)
+		cap = m->len + n;
+	unsigned char *data;
+	if (m->data == m->inlined) {
+		if (!(data = lp_alloc(cap)))
+			return false;
+		if (m->len)
+			memcpy(data, m->data, m->len);
+	} else if (!(data = lp_realloc(m->data, cap))) {
+		return false;
+	}
+	m->data = data;
+	m->cap = cap;
+	return true;
+}
+
+bool lp_msg_add_obj(struct lp_msg *m, struct lp_obj *o, uint32_t *index)
+{
+	if (m->nobjs == m->capobjs) {
+		uint32_t cap = m->capobjs ? m->capobjs * 2 : 4;
+		struct lp_obj **objs = lp_realloc(m->objs, cap * sizeof *objs);
+		if (!objs)
+			return false;
+		m->objs = objs;
+		m->capobjs = cap;
+	}
+	*index = m->nobjs;
+	m->objs[m->nobjs++] = lp_retain(o);
+	return true;
+}
+
+void lp_msg_clear(struct lp_msg *m)
+{
+	/* Emptied first: the last count of an object may run code that looks at the message's owner. */
+	struct lp_obj **objs = m->objs;
+	uint32_t n = m->nobjs;
+	m->objs = NULL;
+	m->nobjs = m->capobjs = 0;
+	if (m->data != m->inlined)
+		lp_free(m->data);
+	m->data = m->inlined;
+	m->cap = m->inline_cap;
+	m->len = 0;
+	m->nvalues = 0;
+	for (uint32_t i = 0; i < n; i++)
+		lp_release(objs[i]);
+	lp_free(objs);
+}
+
+bool lp_msg_move(struct lp_msg *to, struct lp_msg *from)
+{
+	if (from->data == from->inlined) {
+		if (!lp_msg_room(to, from->len))
+			return false;
+		if (from->len)
+			memcpy(to->data, from->data, from->len);
+	} else {
+		to->data = from->data;
+		to->cap = from->cap;
+	}
+	to->len = from->len;
+	to->objs = from->objs;
+	to->nobjs = from->nobjs;
+	to->capobjs = from->capobjs;
+	to->nvalues = from->nvalues;
+	from->data = from->inlined;
+	from->cap = from->inline_cap;
+	from->len = 0;
+	from->objs = NULL;
+	from->nobjs = from->capobjs = from->nvalues = 0;
+	return true;
+}

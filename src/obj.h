@@ -1,0 +1,58 @@
+/* obj: a counted object that may be shared between Lua states and threads.
+ *
+ * The marshaller, the handles and wait-any know nothing else: a channel, a future, a file are
+ * all an lp_obj with a class. The last release destroys, on whatever thread it happens. */
+#ifndef LP_OBJ_H
+#define LP_OBJ_H
+
+#include "os.h"
+
+struct lp_obj;
+struct lp_node; /* wait.h */
+struct lp_exec; /* wait.h */
+
+struct lp_class {
+	const char *name;                   /* "lua-pool.event": __name of its handles */
+	void (*destroy)(struct lp_obj *o);  /* the count is 0: frees it */
+
+	/* The waitable part; NULL in a class that cannot be waited for. `take` consumes without
+	 * waiting and says whether it could. `enqueue` does the same if it can *claim* the node
+	 * (lp_claim, then lp_fire), else it links the node. `dequeue` unlinks it if it is linked.
+	 * All three take the object's own lock. */
+	bool (*take)(struct lp_obj *o, struct lp_node *n);
+	void (*enqueue)(struct lp_obj *o, struct lp_node *n);
+	void (*dequeue)(struct lp_obj *o, struct lp_node *n);
+
+	/* Who has to act before o becomes ready, if that is known: dead-lock detection. Called
+	 * under the graph lock (wait.c); must take no lock but its own. NULL: nobody in particular. */
+	struct lp_exec *(*holder)(struct lp_obj *o);
+};
+
+struct lp_obj {
+	const struct lp_class *cls;  /* [I] */
+	_Atomic uint32_t refs;       /* [A] */
+	uint32_t generation;         /* [I] lp_generation at birth */
+};
+
+static inline void lp_obj_init(struct lp_obj *o, const struct lp_class *cls)
+{
+	o->cls = cls;
+	o->generation = lp_generation;
+	atomic_init(&o->refs, 1);
+}
+
+static inline void *lp_retain(void *obj)
+{
+	struct lp_obj *o = obj;
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	return obj;
+}
+
+static inline void lp_release(void *obj)
+{
+	struct lp_obj *o = obj;
+	if (o && atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
+		o->cls->destroy(o);
+}
+
+#endif

@@ -1,0 +1,420 @@
+/* os: Linux with glibc. Futexes, threads, the clock, the count of usable cores, fork. */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- time ---- */
+
+lp_time lp_now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (lp_time)ts.tv_sec * LP_SECOND + ts.tv_nsec;
+}
+
+lp_time lp_deadline_in(double seconds)
+{
+	if (!(seconds > 0))
+		return 0;
+	if (seconds >= 9e9) /* 285 years: LP_FOREVER less any possible uptime */
+		return LP_FOREVER;
+	double ns = seconds * 1e9;
+	lp_time now = lp_now();
+	return ns >= (double)(LP_FOREVER - now) ? LP_FOREVER : now + (lp_time)ceil(ns);
+}
+
+static struct timespec to_timespec(lp_time t)
+{
+	if (t < 0)
+		t = 0;
+	return (struct timespec){.tv_sec = t / LP_SECOND, .tv_nsec = t % LP_SECOND};
+}
+
+void lp_nap(lp_time until)
+{
+	struct timespec ts = to_timespec(until);
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+}
+
+/* ---- memory ---- */
+
+#ifdef LP_FAULTS
+_Atomic long lp_faults_left = -1;
+static bool faults_stay;
+
+__attribute__((constructor)) static void read_fault(void)
+{
+	const char *s = getenv("LUA_POOL_FAULT");
+	if (s) {
+		atomic_store(&lp_faults_left, atol(s));
+		faults_stay = strchr(s, '+') != NULL;
+	}
+}
+
+bool lp_fault(void)
+{
+	long left = atomic_load(&lp_faults_left);
+	if (left < 0)
+		return false;
+	if (left == 0 && faults_stay)
+		return true;
+	return atomic_fetch_sub(&lp_faults_left, 1) == 0;
+}
+#endif
+
+void *lp_alloc(size_t size)
+{
+	return lp_fault() ? NULL : malloc(size);
+}
+
+void *lp_realloc(void *p, size_t size)
+{
+	return lp_fault() ? NULL : realloc(p, size);
+}
+
+void lp_free(void *p)
+{
+	free(p);
+}
+
+/* ---- futex, lock, parking ---- */
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *until)
+{
+	return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+/* Drepper, "Futexes Are Tricky", mutex 2, with a short spin: our sections are some tens of
+ * nanoseconds, a sleep and its wake-up some tens of microseconds. */
+void lp_lock_slow(lp_mutex *m)
+{
+	for (int i = 0; i < 100; i++) {
+		if (atomic_load_explicit(&m->word, memory_order_relaxed) == 0 && lp_trylock(m))
+			return;
+		lp_relax();
+	}
+	while (atomic_exchange_explicit(&m->word, 2, memory_order_acquire) != 0)
+		futex(&m->word, FUTEX_WAIT_BITSET, 2, NULL);
+}
+
+void lp_unlock_slow(lp_mutex *m)
+{
+	futex(&m->word, FUTEX_WAKE, 1, NULL);
+}
+
+static lp_mutex parkers_lock;
+static struct lp_parker *free_parkers; /* [parkers_lock] */
+static pthread_key_t thread_key;
+static _Thread_local struct lp_parker *my_parker;
+
+static void thread_gone(void *parker)
+{
+	struct lp_parker *p = parker;
+	my_parker = NULL;
+	lp_lock(&parkers_lock);
+	p->next_free = free_parkers;
+	free_parkers = p;
+	lp_unlock(&parkers_lock);
+}
+
+static void renew_parkers(void)
+{
+	/* The other threads are gone; their parkers are not worth the risk. */
+	free_parkers = NULL;
+	if (my_parker)
+		atomic_store(&my_parker->word, 0);
+}
+
+__attribute__((constructor)) static void parkers_open(void)
+{
+	pthread_key_create(&thread_key, thread_gone);
+	lp_fork_guard(&parkers_lock);
+	lp_fork_child(renew_parkers);
+}
+
+struct lp_parker *lp_parker_self(void)
+{
+	if (my_parker)
+		return my_parker;
+	lp_lock(&parkers_lock);
+	struct lp_parker *p = free_parkers;
+	if (p)
+		free_parkers = p->next_free;
+	lp_unlock(&parkers_lock);
+	if (!p && (p = lp_alloc(sizeof *p)))
+		atomic_init(&p->word, 0);
+	if (p && pthread_setspecific(thread_key, p) != 0) {
+		/* Out of memory for the key: usable, but not given back when the thread ends. */
+	}
+	return my_parker = p;
+}
+
+void lp_park(struct lp_parker *p, lp_time deadline)
+{
+	uint32_t empty = 0;
+	if (!atomic_compare_exchange_strong(&p->word, &empty, 2)) {
+		atomic_store(&p->word, 0); /* a stored wake-up: consume it */
+		return;
+	}
+	struct timespec ts = to_timespec(deadline);
+	futex(&p->word, FUTEX_WAIT_BITSET, 2, deadline == LP_FOREVER ? NULL : &ts);
+	atomic_store(&p->word, 0);
+}
+
+void lp_unpark(struct lp_parker *p)
+{
+	if (atomic_exchange(&p->word, 1) == 2)
+		futex(&p->word, FUTEX_WAKE, 1, NULL);
+}
+
+/* ---- threads ---- */
+
+/* Left open in workers: the signals that a fault raises in the thread itself, and our own. */
+static void worker_mask(sigset_t *set)
+{
+	static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP, SIGURG};
+	sigfillset(set);
+	for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+		sigdelset(set, open[i]);
+}
+
+int lp_thread_start(lp_thread *t, void *(*run)(void *), void *arg, size_t stack_size)
+{
+	if (lp_fault())
+		return EAGAIN;
+	pthread_attr_t attr;
+	int err = pthread_attr_init(&attr);
+	if (err)
+		return err;
+	if (stack_size) {
+		size_t page = (size_t)sysconf(_SC_PAGESIZE);
+		size_t least = (size_t)PTHREAD_STACK_MIN;
+		stack_size = (stack_size < least ? least : stack_size) + page - 1;
+		err = pthread_attr_setstacksize(&attr, stack_size - stack_size % page);
+	}
+	/* Blocked before the thread exists, so that it never runs a handler of the host. */
+	sigset_t mask, old;
+	worker_mask(&mask);
+	if (!err)
+		err = pthread_sigmask(SIG_SETMASK, &mask, &old);
+	if (!err) {
+		err = pthread_create(t, &attr, run, arg);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	return err;
+}
+
+void lp_thread_join(lp_thread t)
+{
+	pthread_join(t, NULL);
+}
+
+void lp_thread_detach(lp_thread t)
+{
+	pthread_detach(t);
+}
+
+bool lp_thread_join_until(lp_thread t, lp_time deadline)
+{
+	if (deadline == LP_FOREVER)
+		return pthread_join(t, NULL) == 0;
+	struct timespec ts = to_timespec(deadline);
+	return pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &ts) == 0;
+}
+
+void lp_thread_name(const char *name)
+{
+	char cut[16];
+	snprintf(cut, sizeof cut, "%s", name);
+	pthread_setname_np(pthread_self(), cut);
+}
+
+static _Thread_local char *stack_low, *stack_high;
+
+size_t lp_stack_left(void)
+{
+	char here;
+	if (!stack_high) {
+		pthread_attr_t attr;
+		void *low = NULL;
+		size_t size = 0;
+		if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+			pthread_attr_getstack(&attr, &low, &size);
+			pthread_attr_destroy(&attr);
+		}
+		stack_low = low;
+		stack_high = stack_low + size;
+	}
+	/* A stack that is not the thread's own (a C coroutine's): unknown. */
+	if (&here <= stack_low || &here >= stack_high)
+		return 0;
+	return (size_t)(&here - stack_low);
+}
+
+/* ---- how many cores ---- */
+
+static unsigned ceil_quota(double quota, double period)
+{
+	return quota > 0 && period > 0 ? (unsigned)ceil(quota / period) : UINT_MAX;
+}
+
+static unsigned read_v2(const char *dir)
+{
+	char path[PATH_MAX], quota[32];
+	double period;
+	unsigned n = UINT_MAX;
+	if (snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", dir) >= (int)sizeof path)
+		return n;
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return n;
+	if (fscanf(f, "%31s %lf", quota, &period) == 2 && strcmp(quota, "max") != 0)
+		n = ceil_quota(atof(quota), period);
+	fclose(f);
+	return n;
+}
+
+static double read_number(const char *path)
+{
+	double x = -1;
+	FILE *f = fopen(path, "re");
+	if (f) {
+		if (fscanf(f, "%lf", &x) != 1)
+			x = -1;
+		fclose(f);
+	}
+	return x;
+}
+
+/* The tightest quota of our group and the groups around it (version 2), or of the mounted group
+ * (version 1, which a container sees as its root). */
+static unsigned quota_cpus(void)
+{
+	unsigned n = ceil_quota(read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+		read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+	char line[PATH_MAX];
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	if (!f)
+		return n;
+	while (fgets(line, sizeof line, f)) {
+		if (strncmp(line, "0::/", 4) != 0)
+			continue;
+		char *dir = line + 3;
+		dir[strcspn(dir, "\n")] = '\0';
+		for (;;) {
+			unsigned here = read_v2(dir);
+			n = here < n ? here : n;
+			char *slash = strrchr(dir, '/');
+			if (!slash || !dir[0])
+				break;
+			*slash = '\0';
+		}
+	}
+	fclose(f);
+	return n;
+}
+
+unsigned lp_cpu_count(void)
+{
+	cpu_set_t set;
+	unsigned n = 0;
+	if (sched_getaffinity(0, sizeof set, &set) == 0)
+		n = (unsigned)CPU_COUNT(&set);
+	if (n == 0) { /* more CPUs than a cpu_set_t holds */
+		long online = sysconf(_SC_NPROCESSORS_ONLN);
+		n = online > 0 ? (unsigned)online : 1;
+	}
+	unsigned quota = quota_cpus();
+	n = quota < n ? quota : n;
+	return n ? n : 1;
+}
+
+/* ---- children and signals ---- */
+
+static _Thread_local sigset_t mask_outside;
+
+void lp_child_signals(bool inside)
+{
+	sigset_t none;
+	if (inside) {
+		sigemptyset(&none);
+		pthread_sigmask(SIG_SETMASK, &none, &mask_outside);
+	} else {
+		pthread_sigmask(SIG_SETMASK, &mask_outside, NULL);
+	}
+}
+
+/* ---- fork ---- */
+
+uint32_t lp_generation = 1;
+enum { MAX_GUARDS = 32 };
+static lp_mutex *guards[MAX_GUARDS];
+static void (*renewals[MAX_GUARDS])(void);
+static int nguards, nrenewals;
+
+static void fork_prepare(void)
+{
+	for (int i = 0; i < nguards; i++)
+		lp_lock(guards[i]);
+}
+
+static void fork_parent(void)
+{
+	for (int i = nguards; i-- > 0;)
+		lp_unlock(guards[i]);
+}
+
+static void fork_child(void)
+{
+	/* Nobody else is here: a waiter's mark in a lock word means a thread that is gone. */
+	for (int i = nguards; i-- > 0;)
+		atomic_store(&guards[i]->word, 0);
+	lp_generation++;
+	for (int i = 0; i < nrenewals; i++)
+		renewals[i]();
+}
+
+static void fork_open(void)
+{
+	static bool opened;
+	if (!opened)
+		opened = pthread_atfork(fork_prepare, fork_parent, fork_child) == 0;
+}
+
+/* Only called from constructors and from the first opening of the library: one thread. */
+void lp_fork_guard(lp_mutex *m)
+{
+	fork_open();
+	if (nguards == MAX_GUARDS)
+		abort();
+	guards[nguards++] = m;
+}
+
+void lp_fork_child(void (*renew)(void))
+{
+	fork_open();
+	if (nrenewals == MAX_GUARDS)
+		abort();
+	renewals[nrenewals++] = renew;
+}
+
+void lp_pin_library(const char *path)
+{
+	void *lib = dlopen(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	if (lib)
+		dlclose(lib);
+}

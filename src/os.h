@@ -1,0 +1,110 @@
+/* os: what lua-pool needs of the system. The only file pair with #ifdefs for platforms.
+ *
+ * Times are absolute nanoseconds of the monotonic clock; LP_FOREVER never comes, and any
+ * time <= lp_now() (0, say) has come. Seconds exist only in Lua. */
+#ifndef LP_OS_H
+#define LP_OS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <pthread.h>
+
+/* ---- time ---- */
+typedef int64_t lp_time;
+#define LP_FOREVER INT64_MAX
+#define LP_SECOND 1000000000LL
+lp_time lp_now(void);
+/* Seconds from now as a deadline: NaN and negatives are now, huge ones LP_FOREVER. */
+lp_time lp_deadline_in(double seconds);
+/* Sleeps until the deadline or until a signal handler ran. */
+void lp_nap(lp_time until);
+
+/* ---- memory ----
+ * malloc that fails on demand: with LUA_POOL_FAULT=n in the environment of a build with
+ * -DLP_FAULTS, the n-th call (and every later one if "n+") answers NULL. */
+void *lp_alloc(size_t size);
+void *lp_realloc(void *p, size_t size);
+void lp_free(void *p);
+#ifdef LP_FAULTS
+extern _Atomic long lp_faults_left; /* counts down; 0 fails; negative: off */
+bool lp_fault(void);
+#else
+#define lp_fault() false
+#endif
+
+/* ---- lock: not recursive, no owner check; a leaf (never hold two) ---- */
+typedef struct {
+	_Atomic uint32_t word; /* 0 free, 1 taken, 2 taken and someone sleeps */
+} lp_mutex;
+#define LP_MUTEX_INIT {0}
+void lp_lock_slow(lp_mutex *m);
+void lp_unlock_slow(lp_mutex *m);
+
+static inline void lp_lock(lp_mutex *m)
+{
+	uint32_t free = 0;
+	if (!atomic_compare_exchange_strong_explicit(&m->word, &free, 1, memory_order_acquire, memory_order_relaxed))
+		lp_lock_slow(m);
+}
+
+static inline bool lp_trylock(lp_mutex *m)
+{
+	uint32_t free = 0;
+	return atomic_compare_exchange_strong_explicit(&m->word, &free, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void lp_unlock(lp_mutex *m)
+{
+	if (atomic_exchange_explicit(&m->word, 0, memory_order_release) == 2)
+		lp_unlock_slow(m);
+}
+
+static inline void lp_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+/* ---- parking: how a thread sleeps until another wakes it ----
+ * One per thread. Type-stable: a parker is recycled, never freed, so a waker may touch one
+ * whose thread has gone; the new owner only sees a spurious wake-up. */
+struct lp_parker {
+	_Atomic uint32_t word; /* 0 empty, 1 a wake-up is stored, 2 its thread sleeps */
+	struct lp_parker *next_free;
+};
+struct lp_parker *lp_parker_self(void); /* this thread's; NULL if out of memory */
+/* Returns after a wake-up (which is consumed), at the deadline, after a signal, or for no
+ * reason: callers loop over their own condition. */
+void lp_park(struct lp_parker *p, lp_time deadline);
+void lp_unpark(struct lp_parker *p);
+
+/* ---- threads ---- */
+typedef pthread_t lp_thread;
+/* Starts a detached-or-joined thread with every signal of the host blocked (all but ours and the
+ * synchronous ones). 0 or an errno. */
+int lp_thread_start(lp_thread *t, void *(*run)(void *), void *arg, size_t stack_size);
+void lp_thread_join(lp_thread t);
+void lp_thread_detach(lp_thread t);
+bool lp_thread_join_until(lp_thread t, lp_time deadline); /* false: it still runs */
+void lp_thread_name(const char *name); /* of the calling thread; cut to 15 bytes */
+size_t lp_stack_left(void);            /* bytes of C stack left, conservative; 0: not known */
+unsigned lp_cpu_count(void);           /* affinity mask and cgroup quota, at least 1 */
+void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts a child process */
+
+/* ---- fork ---- */
+/* Grows in every child. An object of another generation belongs to an ancestor process. */
+extern uint32_t lp_generation;
+/* Process-wide locks that must be sane in a child; taken around fork in the order registered. */
+void lp_fork_guard(lp_mutex *m);
+/* Called in the child, after lp_generation has grown. */
+void lp_fork_child(void (*renew)(void));
+
+/* Keeps a loaded shared object for the life of the process. */
+void lp_pin_library(const char *path);
+
+#endif

@@ -1,0 +1,219 @@
+/* run: one task in a Lua state: decode the call, call, encode the results; errors and their reports. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cancel.h"
+#include "handle.h"
+#include "signals.h"
+#include "values.h"
+#include "worker.h"
+
+static struct lp_task *running(struct lp_worker *w)
+{
+	return lp_entry(w->exec.actor, struct lp_task, actor);
+}
+
+static int task_body(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	struct lp_task *t = running(w);
+	lua_settop(L, 0);
+	int n = lp_decode(L, w->state->values, &t->msg);
+	lp_msg_clear(&t->msg); /* what the call referred to is the running code's now */
+	lua_call(L, n - 1, LUA_MULTRET);
+	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1))
+		return lua_error(L);
+	return 0;
+}
+
+/* "attempt to call a nil value (global 'f')": says why it is nil here, and what to do. */
+static void push_hint(lua_State *L)
+{
+	const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+	const char *global = text ? strstr(text, "global '") : NULL;
+	const char *end = global ? strchr(global + 8, '\'') : NULL;
+	if (!end || !strstr(text, "nil value"))
+		return;
+	lua_pushlstring(L, global + 8, (size_t)(end - global - 8));
+	const char *name = lua_tostring(L, -1);
+	lua_pushfstring(L, "%s\n\t(a task has globals of its own: make '%s' a local that the task's function uses, or "
+		"require its module inside the task)", text, name);
+	lua_replace(L, 1);
+	lua_settop(L, 1);
+}
+
+static void keep_report(struct lp_task *t, const char *text)
+{
+	char where[128] = "";
+	if (t->line)
+		snprintf(where, sizeof where, "\nasync called at %.80s:%d", t->source, t->line);
+	size_t n = strlen(text), m = strlen(where);
+	lp_free(t->report);
+	if ((t->report = lp_alloc(n + m + 1))) {
+		memcpy(t->report, text, n);
+		memcpy(t->report + n, where, m + 1);
+	}
+}
+
+/* Encodes the error at index 1 as the task's outcome. */
+static void encode_error(lua_State *L, struct lp_worker *w, struct lp_task *t)
+{
+	lp_msg_clear(&t->msg);
+	if (lp_is_own_stop(L, 1, &t->actor)) { /* task_timeout */
+		lp_push(L, &lp_timeout_value);
+		lua_replace(L, 1);
+	}
+	lp_push_sendable(L, w->state->values, 1);
+	if (!lp_encode(L, w->state->values, &t->msg, lua_gettop(L), 1, "error", 1))
+		lp_msg_clear(&t->msg);
+}
+
+static int tostring_or_error(lua_State *L)
+{
+	luaL_tolstring(L, 1, NULL);
+	return 1;
+}
+
+/* Runs at the point of the error, with the stack still there. */
+static int task_handler(lua_State *L)
+{
+	lua_settop(L, 1);
+	struct lp_worker *w = lp_state_open(L)->worker;
+	lua_settop(L, 1);
+	if (lp_is_own_stop(L, 1, w->exec.actor))
+		return 1;
+	struct lp_task *t = running(w);
+	push_hint(L);
+	encode_error(L, w, t);
+	lua_settop(L, 1);
+	lua_pushcfunction(L, tostring_or_error); /* a __tostring may raise */
+	lua_pushvalue(L, 1);
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, 2) != LUA_TSTRING) {
+		lua_settop(L, 1);
+		lua_pushfstring(L, "(error object is a %s)", luaL_typename(L, 1));
+	}
+	luaL_traceback(L, L, lua_tostring(L, 2), 1);
+	keep_report(t, lua_tostring(L, -1));
+	lua_settop(L, 1);
+	return 1;
+}
+
+/* For an error that the handler could not treat: overflow of the stack, error in the handler. */
+static int encode_plain(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 2);
+	struct lp_task *t = running(w);
+	encode_error(L, w, t);
+	lua_settop(L, 1);
+	keep_report(t, luaL_tolstring(L, 1, NULL));
+	return 0;
+}
+
+/* Called in the state or coroutine that runs the task; leaves the status. */
+static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
+{
+	struct lp_task *t = running(w);
+	int top = lua_gettop(L);
+	if (!lua_checkstack(L, 8)) {
+		lp_msg_clear(&t->msg);
+		return LP_FAILED;
+	}
+	lua_pushcfunction(L, task_handler);
+	lua_pushcfunction(L, task_body);
+	lua_pushlightuserdata(L, w);
+	lua_State *before = w->running;
+	w->running = L;
+	int status = lua_pcall(L, 1, 0, top + 1);
+	w->running = before;
+	enum lp_task_state how = LP_DONE;
+	if (status != LUA_OK) {
+		how = LP_FAILED;
+		bool stopped = lp_is_own_stop(L, -1, &t->actor);
+		if (stopped && lp_cancel_word(&t->actor)) {
+			lp_msg_clear(&t->msg);
+			how = LP_STOPPED;
+		} else if (status == LUA_ERRMEM) {
+			lp_msg_clear(&t->msg); /* an empty outcome stands for "not enough memory" */
+			w->renew = true;
+		} else if (status != LUA_ERRRUN || !t->report) {
+			lua_pushcfunction(L, encode_plain);
+			lua_insert(L, -2);
+			lua_pushlightuserdata(L, w);
+			if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+				lp_msg_clear(&t->msg);
+		}
+	}
+	lua_settop(L, top);
+	return how;
+}
+
+static int coroutine_body(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	lua_pushinteger(L, run_protected(L, w));
+	return 1;
+}
+
+enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
+{
+	if (L == w->L)
+		return run_protected(L, w);
+	int results;
+	lua_pushcfunction(L, coroutine_body);
+	lua_pushlightuserdata(L, w);
+	if (lp_resume(L, NULL, 1, &results) == LUA_OK)
+		return (enum lp_task_state)lua_tointeger(L, -1);
+	lp_msg_clear(&t->msg); /* only memory can end the body itself */
+	w->renew = true;
+	return LP_FAILED;
+}
+
+/* ---- reports of failures that nobody sees ---- */
+
+void lp_report_stderr(struct lp_task *t)
+{
+	fprintf(stderr, "lua-pool: a task failed%s: %s\n", t->detached ? "" : " and its future was never awaited",
+		t->report ? t->report : "not enough memory");
+}
+
+static int report_body(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	struct lp_task *t = lua_touserdata(L, 2);
+	lua_settop(L, 0);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->report_ref);
+	if (t->msg.nvalues == 0)
+		lua_pushliteral(L, "not enough memory");
+	else
+		lp_decode(L, w->state->values, &t->msg);
+	lua_settop(L, 2);
+	lua_pushstring(L, t->report ? t->report : "not enough memory");
+	lua_call(L, 2, 0);
+	return 0;
+}
+
+void lp_run_report(struct lp_worker *w, struct lp_task *t)
+{
+	if (w->report_ref == LUA_NOREF) {
+		lp_report_stderr(t);
+		return;
+	}
+	/* Like the setup it may wait, and is nobody's task. */
+	struct lp_actor actor;
+	lp_actor_init(&actor);
+	lp_worker_push(w, &actor);
+	w->acting = t->host;
+	lua_State *L = w->L;
+	int top = lua_gettop(L);
+	lua_pushcfunction(L, report_body);
+	lua_pushlightuserdata(L, w);
+	lua_pushlightuserdata(L, t);
+	if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+		fprintf(stderr, "lua-pool: error in on_error: %s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "(no text)");
+		lp_report_stderr(t);
+	}
+	lua_settop(L, top);
+	w->acting = NULL;
+	lp_worker_pop(w);
+}

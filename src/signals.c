@@ -1,0 +1,147 @@
+/* signals: see signals.h. */
+#include "signals.h"
+
+#include "cancel.h"
+#include "handle.h"
+#include "worker.h"
+
+static void immortal(struct lp_obj *o)
+{
+	(void)o;
+}
+
+static const struct lp_class cancelled_class = {.name = "lua-pool.CANCELLED", .destroy = immortal};
+static const struct lp_class timeout_class = {.name = "lua-pool.TIMEOUT", .destroy = immortal};
+
+struct lp_obj lp_cancelled_value = {.cls = &cancelled_class, .refs = 1};
+struct lp_obj lp_timeout_value = {.cls = &timeout_class, .refs = 1};
+static struct lp_obj own_cancelled = {.cls = &cancelled_class, .refs = 1};
+static struct lp_obj own_timeout = {.cls = &timeout_class, .refs = 1};
+
+static void renew_values(void)
+{
+	lp_cancelled_value.generation = lp_timeout_value.generation = lp_generation;
+	own_cancelled.generation = own_timeout.generation = lp_generation;
+}
+
+__attribute__((constructor)) static void values_open(void)
+{
+	renew_values();
+	lp_fork_child(renew_values);
+}
+
+bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a)
+{
+	struct lp_obj *o = lp_toobj(L, index);
+	if (!o || !a)
+		return false;
+	/* Someone may have kept the value of a task that is gone and raise it: an ordinary error then. */
+	return (o == &own_cancelled && (lp_cancel_word(a) & (LP_CANCEL_DELIVERED | LP_CANCEL_FINAL))) ||
+		(o == &own_timeout && a->deadline != LP_FOREVER);
+}
+
+/* ---- raising ---- */
+
+static void stop_hook(lua_State *L, lua_Debug *ar);
+
+static void arm(lua_State *L)
+{
+	lua_sethook(L, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* Takes what there is to tell, so that the clean-up is not told again, and pushes it. */
+static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
+{
+	bool stop = lp_actor_interrupt(a) == LP_STOP, again = false;
+	if (stop && a->is_task)
+		lp_task_drop_token(lp_entry(a, struct lp_task, actor));
+	if (w)
+		lp_lock(&w->lock); /* no signal is sent for this request from here on */
+	if (stop) {
+		lp_cancel_deliver(a);
+		again = lp_cancel_word(a) & LP_CANCEL_ASKED; /* the grace is over: at every point */
+	} else {
+		lp_time grace = w ? w->pool->opt.cancel_grace : LP_SECOND;
+		lp_time now = lp_now();
+		a->deadline = grace >= LP_FOREVER - now ? LP_FOREVER - 1 : now + grace;
+	}
+	if (w) {
+		lp_unlock(&w->lock);
+		lp_flush_signal(w);
+		if (again && w->has_thread)
+			arm(L);
+		if (!stop)
+			lp_monitor_deadline(a->deadline);
+	}
+	lp_push(L, stop ? &own_cancelled : &own_timeout);
+}
+
+static void stop_hook(lua_State *L, lua_Debug *ar)
+{
+	(void)ar;
+	struct lp_worker *w = lp_this_worker();
+	lua_sethook(L, NULL, 0, 0);
+	if (!w || !w->exec.actor || lp_actor_interrupt(w->exec.actor) == LP_NOTHING)
+		return; /* set for a task that is gone */
+	deliver(L, w, w->exec.actor);
+	lua_error(L);
+}
+
+void lp_arm_hook(struct lp_worker *w)
+{
+	lua_State *L = w->running;
+	struct lp_actor *a = w->exec.actor;
+	if (L && a && lp_actor_interrupt(a) != LP_NOTHING)
+		arm(L);
+}
+
+int lp_raise_interrupt(lua_State *L, struct lp_state *s)
+{
+	luaL_checkstack(L, 4, NULL);
+	deliver(L, s->worker, s->exec->actor);
+	return lua_error(L);
+}
+
+int lp_raise_signal(lua_State *L, struct lp_state *s)
+{
+	(void)s;
+	/* The hook fires at the next call of a Lua function, and raises. In a coroutine it does not
+	 * (the hook is the main thread's): there the same error comes from us. */
+	if (luaL_loadstring(L, "return") == LUA_OK)
+		lua_call(L, 0, 0);
+	return luaL_error(L, "interrupted!");
+}
+
+/* ---- the values ---- */
+
+static int same_class(lua_State *L)
+{
+	struct lp_obj *a = lp_toobj(L, 1), *b = lp_toobj(L, 2);
+	lua_pushboolean(L, a && b && a->cls == b->cls);
+	return 1;
+}
+
+static int cancelled_tostring(lua_State *L)
+{
+	lua_pushliteral(L, "cancelled");
+	return 1;
+}
+
+static int timeout_tostring(lua_State *L)
+{
+	lua_pushliteral(L, "timeout");
+	return 1;
+}
+
+void lp_open_signals(lua_State *L, int state)
+{
+	static const luaL_Reg cancelled[] = {{"__tostring", cancelled_tostring}, {"__eq", same_class}, {NULL, NULL}};
+	static const luaL_Reg timeout[] = {{"__tostring", timeout_tostring}, {"__eq", same_class}, {NULL, NULL}};
+	(void)state;
+	lp_handle_class(L, &cancelled_class, NULL, cancelled, 0);
+	lp_handle_class(L, &timeout_class, NULL, timeout, 0);
+	lp_push(L, &lp_cancelled_value);
+	lua_setfield(L, -2, "CANCELLED");
+	lp_push(L, &lp_timeout_value);
+	lua_setfield(L, -2, "TIMEOUT");
+}

@@ -1,0 +1,27 @@
+/* signals: what ends running code from outside, as Lua sees it: pool.CANCELLED, pool.TIMEOUT, Ctrl-C.
+ *
+ * A task's own cancellation travels as a value of its own that is == CANCELLED but not the same object
+ * (likewise TIMEOUT): so the protected calls of a worker can tell it, which they must not catch, from the
+ * CANCELLED of another task that was awaited, which is an ordinary error. */
+#ifndef LP_SIGNALS_H
+#define LP_SIGNALS_H
+
+#include "state.h"
+
+/* Immortal objects, so that their handles are == in every state. */
+extern struct lp_obj lp_cancelled_value, lp_timeout_value;
+
+/* Is this the error with which the actor itself was told to stop? */
+bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a);
+
+/* Raises what interrupts the current actor; counts as delivered. */
+int lp_raise_interrupt(lua_State *L, struct lp_state *s);
+/* Lets the host's hook raise ("interrupted!"). */
+int lp_raise_signal(lua_State *L, struct lp_state *s);
+
+/* In our signal handler: if the worker's actor has to be told, the running Lua code gets a hook that does. */
+void lp_arm_hook(struct lp_worker *w);
+
+void lp_open_signals(lua_State *L, int state);
+
+#endif

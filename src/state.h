@@ -1,0 +1,69 @@
+/* state: what lua-pool keeps for one Lua state, and the helpers that every lib_*.c uses.
+ *
+ * It is a full userdata anchored in the registry and the first upvalue of every C function of ours, so that
+ * a call finds it in a few nanoseconds: `struct lp_state *s = lp_state(L)`. */
+#ifndef LP_STATE_H
+#define LP_STATE_H
+
+#include "compat.h"
+#include "wait.h"
+
+struct lp_values;
+struct lp_pool;
+struct lp_host;
+struct lp_worker;
+
+struct lp_state {
+	lua_State *L;              /* [I] its main thread */
+	struct lp_values *values;  /* [I] */
+	struct lp_exec *exec;      /* [I] who waits: the worker's, or the host's */
+	struct lp_host *host;      /* [I] a state of the host program; NULL in a worker */
+	struct lp_worker *worker;  /* [I] NULL in a state of the host program */
+	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
+	unsigned submits;          /* counts, to time a sample of the tasks */
+	const char *source, *chunk_name; /* the last answer of lp_state_chunk_name */
+};
+
+/* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or
+ * luaL_setfuncs(L, l, 1)). */
+static inline struct lp_state *lp_state(lua_State *L)
+{
+	return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* Creates the state's record if it has none, and pushes it. Raises on memory. */
+struct lp_state *lp_state_open(lua_State *L);
+
+/* An optional timeout in seconds at argument `index` as a deadline: none or nil is LP_FOREVER, 0 and
+ * less poll. NaN and other types are argument errors that say "timeout in seconds". */
+lp_time lp_check_timeout(lua_State *L, int index);
+
+/* lp_wait_any for a Lua function: answers an index >= 0 or LP_TIMEOUT, and raises for the rest:
+ * CANCELLED, TIMEOUT of a deadline scope, "dead-lock: ...", "interrupted!", out of memory. Whoever calls
+ * it holds nothing that a Lua error would leak, and anchors the objects (they are arguments of
+ * the running C function, say). */
+int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline);
+
+/* A copy of short_src (the name of the chunk `source`) that lives for ever. */
+const char *lp_state_chunk_name(struct lp_state *s, const char *source, const char *short_src);
+
+/* Pushes nil, "timeout"; returns 2. */
+int lp_push_timeout(lua_State *L);
+
+/* Number argument that is an integer in [min, max], else an argument error that names the range. */
+lua_Integer lp_check_int(lua_State *L, int index, lua_Integer min, lua_Integer max);
+
+/* Each lib_*.c: registers its class(es) and puts its functions into the table on top of the stack. The
+ * record is at stack index `state` (push it before luaL_setfuncs / lp_handle_class with nup = 1). */
+void lp_open_future(lua_State *L, int state);
+void lp_open_pool(lua_State *L, int state);
+void lp_open_event(lua_State *L, int state);
+void lp_open_channel(lua_State *L, int state);
+void lp_open_counter(lua_State *L, int state);
+void lp_open_sync(lua_State *L, int state);   /* mutex, condition, semaphore, rwlock, barrier, once */
+void lp_open_clock(lua_State *L, int state);
+void lp_open_worker(lua_State *L, int state);
+void lp_open_cancel(lua_State *L, int state);
+void lp_open_misc(lua_State *L, int state);
+
+#endif

@@ -1,0 +1,108 @@
+/* task: one call and its result, in one recycled slot.
+ *
+ * A slot holds the message with the function and its arguments, later the one with the results, the
+ * actor (cancellation, what it holds), and its place in a run queue. It is counted: one for its
+ * futures together with messages that carry one, one for the queue and then the worker.
+ *
+ *     PENDING --> RUNNING --> DONE | FAILED | CANCELLED         (the runner)
+ *        +------------------------------------> CANCELLED      (whoever cancels it: it never starts)
+ *
+ * Only the CAS from PENDING decides who runs or ends it. An entry that is no longer PENDING when a
+ * worker takes it from the queue is a tombstone: its count is released, nothing else. */
+#ifndef LP_TASK_H
+#define LP_TASK_H
+
+#include "msg.h"
+#include "wait.h"
+
+struct lp_pool;
+struct lp_host;
+
+enum lp_task_state {
+	LP_PENDING,
+	LP_RUNNING,
+	LP_DONE,
+	LP_FAILED,
+	LP_STOPPED, /* ended cancelled */
+	LP_STATE_MASK = 7,
+	/* flags beside the state in the same word */
+	LP_HAS_WAITERS = 8,  /* somebody is linked in `waiters`: the end must take the lock */
+	LP_OBSERVED = 16,    /* somebody was told how it ended */
+};
+
+/* token: what children of a task hold of it. The chain of parents is what "cancelling is downward"
+ * walks; a task that ends by itself cuts the chain, so that no chain of the dead grows. */
+struct lp_token {
+	struct lp_obj obj;
+	lp_mutex lock;
+	struct lp_token *parent;   /* [lock] counted; NULL once the task has ended */
+	_Atomic bool cancelled;    /* its task was cancelled: children must not start */
+};
+
+struct lp_task {
+	struct lp_obj obj;
+	_Atomic uint32_t state;      /* enum lp_task_state and flags */
+	lp_mutex lock;
+	struct lp_link waiters;      /* [lock] nodes of those who wait for the end */
+	struct lp_task *next;        /* [queue] */
+	struct lp_actor actor;
+	struct lp_pool *pool;        /* [I] counted: where it runs */
+	struct lp_host *host;        /* [I] counted: the state on whose behalf it runs */
+	struct lp_token *parent;     /* [I] counted; NULL: submitted outside tasks */
+	struct lp_token *token;      /* [lock, written by the runner] its children's parent; NULL: it has none */
+	struct lp_slots *owner;      /* [I] where the slot returns to */
+	const char *source;          /* [I] where async was called: chunk name (never freed) */
+	int line;                    /* [I] 0: unknown */
+	bool detached;               /* [I] pool.go */
+	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
+	lp_time submitted;           /* [I] of a task that is timed (a sample); 0: not timed */
+	bool lost;                   /* failed and given up by all its futures: queued again to be reported */
+	char *report;                /* of a failed task: message, traceback, where async was called; or NULL */
+	struct lp_msg msg;           /* the call; from the moment it ended, results or error and traceback */
+	unsigned char buffer[112];   /* msg's inline buffer */
+};
+
+extern const struct lp_class lp_task_class;
+
+/* A fresh PENDING task with count 1 and an empty message; NULL: out of memory. */
+struct lp_task *lp_task_new(void);
+
+static inline enum lp_task_state lp_task_state(struct lp_task *t)
+{
+	return atomic_load_explicit(&t->state, memory_order_acquire) & LP_STATE_MASK;
+}
+
+static inline bool lp_task_ended(struct lp_task *t)
+{
+	return lp_task_state(t) >= LP_DONE;
+}
+
+/* PENDING -> RUNNING; false: somebody else ended or runs it. */
+bool lp_task_begin(struct lp_task *t);
+/* PENDING -> STOPPED; wakes those who wait. False: it was not pending any more. */
+bool lp_task_stop_pending(struct lp_task *t);
+/* RUNNING -> one of the ends; wakes those who wait. The message is complete before. */
+void lp_task_end(struct lp_task *t, enum lp_task_state how);
+/* Somebody was told how it ended: no report of a lost failure. */
+void lp_task_observe(struct lp_task *t);
+/* What becomes of a failed task that nobody can observe any more: takes over the last count.
+ * Set by the pool layer; called on any thread. */
+extern void (*lp_task_lost)(struct lp_task *t);
+
+/* ---- tokens ---- */
+/* The token of a running task, made on first use; NULL: out of memory. Runner only. Marked as
+ * cancelled if t was asked to end and has not been told yet: what it starts now must not run. */
+struct lp_token *lp_task_token(struct lp_task *t);
+/* The token if there is one, retained, or NULL. Anybody. */
+struct lp_token *lp_task_token_ref(struct lp_task *t);
+/* Runner: t is being told. What it starts from here on is part of its clean-up: not of that token. */
+void lp_task_drop_token(struct lp_task *t);
+/* Does t descend from the task of this token, through parents that have not ended? */
+bool lp_task_descends(struct lp_task *t, struct lp_token *of);
+/* Its parent, or an ancestor whose cancelling reached the parent, was cancelled. */
+static inline bool lp_task_orphaned(struct lp_task *t)
+{
+	return t->parent && atomic_load(&t->parent->cancelled);
+}
+
+#endif

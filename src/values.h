@@ -1,0 +1,37 @@
+/* values: Lua values to messages and back, and the code of functions.
+ *
+ * struct lp_values is what one Lua state keeps for that: the code caches, the names of library
+ * functions, scratch memory. It is anchored in the registry and used by that state alone.
+ *
+ * Files: encode.c, decode.c, code.c (function code: dump once, load once per state, factories),
+ * names.c (C functions and library tables by name), shortcut.c (knowledge of the interpreter's internals,
+ * self-tested at load, off with LUA_POOL_PORTABLE=1). */
+#ifndef LP_VALUES_H
+#define LP_VALUES_H
+
+#include "compat.h"
+#include "msg.h"
+
+struct lp_values;
+
+/* Creates it for this state (once), anchored in the registry; raises on memory. */
+struct lp_values *lp_values_open(lua_State *L);
+
+/* Encodes the n values that start at stack index `first` and appends them to m (m->nvalues += n).
+ * `what` and `number` name them in errors: ("argument", 2) -> "argument #2: ...".
+ * On success true, the stack is unchanged. A value that cannot be sent: false, and the reason with
+ * its path is pushed (m may hold part of the encoding: lp_msg_clear it). Raises on memory errors only,
+ * or lets through what a __pool_encode metamethod raises as `false` with the path. m must be anchored:
+ * owned by something that a Lua error does not leak. */
+bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, int n, const char *what, int number);
+
+/* Pushes all m->nvalues values (fresh copies; m is unchanged and can be decoded again, by any state).
+ * Returns how many. Raises if out of memory, if the stack cannot hold them, if a module by name
+ * cannot be required here, if a __pool_decode raises, if the bytes are damaged. */
+int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m);
+
+/* Pushes `error value` in a form that can always be sent: itself if it can be encoded, else a string that
+ * tells its type and text and why it is a string. Used for task errors. Index must be absolute. */
+void lp_push_sendable(lua_State *L, struct lp_values *v, int index);
+
+#endif

@@ -1,0 +1,121 @@
+/* values_int: what the files of the values layer share: the tags of the format, a state's record, the
+ * identity map.
+ *
+ * The format. A value is a tag byte and what it says below, numbers in the machine's order (a message
+ * never leaves the process). Tables, functions and short strings leave room for an ordinal, which is
+ * filled in when they are met a second time (and MARK set in the tag): only then the decoder keeps them
+ * for references. */
+#ifndef LP_VALUES_INT_H
+#define LP_VALUES_INT_H
+
+#include "values.h"
+
+enum lp_tag {
+	LP_TNIL, LP_TFALSE, LP_TTRUE,
+	LP_TBYTE,     /* int8: a small integer */
+	LP_TINT,      /* int64 */
+	LP_TFLOAT,    /* double */
+	LP_TSHORT,    /* ordinal u32, length u8, bytes */
+	LP_TLONG,     /* length u64, bytes */
+	LP_TTABLE,    /* ordinal u32, array size u32, pairs u32; elements; pairs; metatable if META */
+	LP_TINTS,     /* in an array part: count u32, int64s */
+	LP_TFLOATS,   /* in an array part: count u32, doubles */
+	LP_TREF,      /* ordinal u32 */
+	LP_TFUNCTION, /* ordinal u32, object index u32, flags u8, upvalues u8; the environment if ENV; upvalues */
+	LP_TMODULE,   /* ordinal u32, length u8, name */
+	LP_TFIELD,    /* length u8, name; length u8, field */
+	LP_TGLOBALS,  /* ordinal u32 */
+	LP_TLIGHT,    /* pointer */
+	LP_TOBJECT,   /* object index u32 */
+	LP_TCUSTOM,   /* ordinal u32, count u32; decoder function or metatable by name; values */
+	LP_TCDATA,    /* 0: int64, 1: uint64; 8 bytes */
+	LP_TAGS,
+	LP_MARK = 0x80, /* referred to later: has an ordinal */
+	LP_META = 0x40, /* of a table: a metatable follows */
+};
+enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
+enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
+#define LP_NO_ORDINAL UINT32_MAX
+enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
+
+/* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. */
+struct lp_slot {
+	const void *key;
+	uint32_t epoch;
+	size_t at;        /* its tag's place in the message */
+	uint32_t extra;   /* of an upvalue: its index */
+};
+
+struct lp_map {
+	struct lp_slot *slots;
+	uint32_t cap, used, epoch; /* cap: a power of 2 */
+};
+
+struct lp_scratch {
+	struct lp_map map;
+	uint32_t ordinals;
+	int keep;        /* stack index of a table of temporaries that must outlive the encoding; 0: none */
+	bool names_fresh;
+};
+
+struct lp_values {
+	struct lp_scratch scratch;
+	bool in_user_code;      /* a __pool_encode runs: its own sends use a scratch of their own */
+	/* Registry references of tables. */
+	int codes;              /* weak keys: function -> code handle */
+	int anchors;            /* weak values: prototype -> some function of it */
+	int loaded;             /* code -> function or factory */
+	int held;               /* code -> handle that keeps it */
+	int names;              /* weak keys: value -> name */
+	unsigned nloaded;
+	/* A quick test whether a value may have a name: its address (a hint, the table decides). */
+	struct lp_map named;
+	size_t modules;         /* a sum over package.loaded when `names` was made */
+	const void *globals;
+	bool factories;         /* the self-test passed */
+};
+
+/* The slot of key, or a fresh one (*fresh); NULL: out of memory. */
+struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh);
+struct lp_slot *lp_map_find(struct lp_map *m, const void *key);
+void lp_map_clear(struct lp_map *m);
+void lp_map_free(struct lp_map *m);
+
+extern const struct lp_class lp_code_class;
+
+/* ---- code.c ---- */
+struct lp_code {
+	struct lp_obj obj;
+	struct lp_code *next;    /* [registry lock] same bucket */
+	uint64_t hash;
+	size_t size;
+	uint8_t upvalues;
+	unsigned char bytes[];   /* as string.dump gives them */
+};
+/* The code of the Lua function at index; the function itself keeps it (a weak cache), so the pointer is
+ * good while the function is. Raises on memory. */
+struct lp_code *lp_code_of(lua_State *L, struct lp_values *v, int index);
+/* Pushes a function with this code: with upvalues always a new one, its upvalues nil. Raises. */
+void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool fresh);
+void lp_code_open(lua_State *L, struct lp_values *v);
+
+/* ---- names.c ---- */
+/* Pushes the name of the value at index ("module" or "module\0field") and returns true, or pushes nothing. */
+bool lp_name_of(lua_State *L, struct lp_values *v, int index);
+/* Has package.loaded changed? Then the names are collected again. */
+void lp_names_refresh(lua_State *L, struct lp_values *v);
+/* Could the value at this address have a name? No false negatives since the last refresh. */
+static inline bool lp_maybe_named(struct lp_values *v, const void *p)
+{
+	return lp_map_find(&v->named, p) != NULL;
+}
+/* Pushes what has this name here, requiring the module; raises if it is not to be had. */
+void lp_push_named(lua_State *L, const char *module, size_t n, const char *field, size_t m);
+
+/* ---- shortcut.c ---- */
+/* The prototype of a Lua function, as an identity: NULL where the layout is not known. */
+const void *lp_prototype(lua_State *L, int index);
+void lp_shortcut_test(lua_State *L); /* once per process */
+bool lp_portable(void);              /* LUA_POOL_PORTABLE=1: no knowledge of internals is used */
+
+#endif

@@ -1,0 +1,164 @@
+/* vm: the lua_State of a worker: its memory limit, its libraries, the pool's setup. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cancel.h"
+#include "handle.h"
+#include "values.h"
+#include "worker.h"
+
+lua_CFunction lp_open_core;
+
+/* Frees never fail and shrinking never does, so the state can always unwind. */
+static void *limited_alloc(void *ud, void *p, size_t old, size_t size)
+{
+	struct lp_worker *w = ud;
+	if (!p)
+		old = 0; /* 5.4 passes the type of the object here */
+	if (size == 0) {
+		w->memory -= old;
+		free(p);
+		return NULL;
+	}
+	size_t limit = w->pool->opt.memory_limit;
+	if (size > old && ((limit && w->memory - old + size > limit) || lp_fault()))
+		return NULL;
+	void *q = realloc(p, size);
+	if (q)
+		w->memory += size - old;
+	return q;
+}
+
+static int vm_panic(lua_State *L)
+{
+	(void)L; /* every call into the state is protected; not reached */
+	return 0;
+}
+
+static int vm_setup(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	luaL_openlibs(L);
+	w->state = lp_state_open(L);
+	w->state->L = L;
+	w->state->exec = &w->exec;
+	w->state->worker = w;
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, "_PRELOAD");
+	lua_pushcfunction(L, lp_open_core);
+	lua_setfield(L, -2, "lua-pool.core");
+#if LP_LUAJIT
+	/* LuaJIT keeps package.preload itself under this name too. */
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "preload");
+	lua_pushcfunction(L, lp_open_core);
+	lua_setfield(L, -2, "lua-pool.core");
+#endif
+	lua_settop(L, 0);
+	lua_pushcfunction(L, lp_open_core); /* registers the classes: the setup may carry objects */
+	lua_pushliteral(L, "lua-pool.core");
+	lua_call(L, 1, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+	lua_pushvalue(L, 1);
+	lua_setfield(L, -2, "lua-pool.core");
+	lua_settop(L, 1);
+	int n = lp_decode(L, w->state->values, &w->pool->setup); /* prelude, its options */
+	if (n == 0)
+		return 0;
+	lua_pushvalue(L, 1);
+	lua_call(L, n, 2);
+	if (lua_isfunction(L, -1))
+		w->report_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	else
+		lua_pop(L, 1);
+	if (lua_isfunction(L, -1))
+		w->finish_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	return 0;
+}
+
+static int vm_handler(lua_State *L)
+{
+	if (lua_type(L, 1) == LUA_TSTRING)
+		luaL_traceback(L, L, lua_tostring(L, 1), 1);
+	return 1;
+}
+
+/* The error at index 1 as a message of its own: the pool keeps it. Returns its text. */
+static int vm_error(lua_State *L)
+{
+	struct lp_msg *m = lua_touserdata(L, 2);
+	struct lp_values *v = lp_values_open(L);
+	lp_push_sendable(L, v, 1);
+	if (!lp_encode(L, v, m, lua_gettop(L), 1, "error", 1))
+		lp_msg_clear(m);
+	luaL_tolstring(L, 1, NULL); /* for reports */
+	return 1;
+}
+
+bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
+{
+	*error = NULL;
+	*text = NULL;
+	w->memory = 0;
+	w->spare = NULL;
+	w->finish_ref = w->report_ref = LUA_NOREF;
+	lua_State *L = lua_newstate(limited_alloc, w);
+	if (!L)
+		return false;
+	lua_atpanic(L, vm_panic);
+	/* Setup and init run as an actor of their own: they may wait, and are nobody's task. */
+	struct lp_actor actor;
+	lp_actor_init(&actor);
+	lp_worker_push(w, &actor);
+	lua_pushcfunction(L, vm_handler);
+	lua_pushcfunction(L, vm_setup);
+	lua_pushlightuserdata(L, w);
+	int status = lua_pcall(L, 1, 0, 1);
+	if (status == LUA_OK) {
+		lp_worker_pop(w);
+		lua_settop(L, 0);
+		w->L = L;
+		return true;
+	}
+	struct lp_msg *m = status == LUA_ERRMEM ? NULL : lp_alloc(sizeof *m);
+	if (m) {
+		lp_msg_init(m, NULL, 0);
+		lua_pushcfunction(L, vm_error);
+		lua_insert(L, -2);
+		lua_pushlightuserdata(L, m);
+		if (lua_pcall(L, 2, 1, 0) == LUA_OK && m->nvalues == 1) {
+			*error = m;
+			size_t size = lua_rawlen(L, -1) + 1;
+			if ((*text = lp_alloc(size)))
+				memcpy(*text, lua_tostring(L, -1), size);
+		} else {
+			lp_msg_clear(m);
+			lp_free(m);
+		}
+	}
+	w->state = NULL;
+	lua_close(L);
+	lp_worker_pop(w);
+	return false;
+}
+
+void lp_vm_close(struct lp_worker *w)
+{
+	lua_State *L = w->L;
+	if (!L)
+		return;
+	struct lp_actor actor;
+	lp_actor_init(&actor);
+	lp_worker_push(w, &actor);
+	if (w->finish_ref != LUA_NOREF) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, w->finish_ref);
+		if (lua_pcall(L, 0, 0, 0) != LUA_OK && !w->pool->opt.silent)
+			fprintf(stderr, "lua-pool: error in finish: %s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "(no text)");
+	}
+	lua_close(L);
+	lp_worker_pop(w);
+	w->L = NULL;
+	w->state = NULL;
+	w->spare = NULL;
+}

@@ -1,0 +1,233 @@
+/* wait: wait-any, its wakers' side, and the detection of rings. See wait.h for the states. */
+#include "wait.h"
+
+#include "cancel.h"
+
+void lp_actor_init(struct lp_actor *a)
+{
+	atomic_init(&a->exec, NULL);
+	atomic_init(&a->cancel, 0);
+	a->outer = NULL;
+	a->shield = 0;
+	a->is_task = false;
+	a->deadline = LP_FOREVER;
+	lp_list_init(&a->held);
+}
+
+/* ---- wakers ---- */
+
+bool lp_claim(struct lp_node *n)
+{
+	_Atomic uint32_t *state = &n->wait->state;
+	if (lp_linked(&n->link))
+		lp_list_remove(&n->link);
+	for (;;) {
+		uint32_t s = LP_WAITING;
+		if (atomic_compare_exchange_weak_explicit(state, &s, LP_BUSY, memory_order_acquire, memory_order_acquire))
+			return true;
+		if (s != LP_WAITING && s != LP_BUSY)
+			return false;
+		if (s == LP_BUSY) /* another waker delivers, or gives up a claim of both */
+			lp_relax();
+	}
+}
+
+void lp_fire(struct lp_node *n, struct lp_wakes *w)
+{
+	/* The parker outlives the wait, which may be gone as soon as FIRED is seen. */
+	struct lp_parker *p = n->wait->parker;
+	atomic_store_explicit(&n->wait->state, LP_FIRED + n->index, memory_order_release);
+	if (!w)
+		return;
+	if (w->n == sizeof w->parkers / sizeof *w->parkers)
+		lp_wake_all(w);
+	w->parkers[w->n++] = p;
+}
+
+void lp_wake_all(struct lp_wakes *w)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		lp_unpark(w->parkers[i]);
+	w->n = 0;
+}
+
+enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs)
+{
+	if (mine->wait == theirs->wait) /* one select on both ends: it cannot meet itself */
+		return LP_THEIRS_OVER;
+	for (;;) {
+		uint32_t s = LP_WAITING;
+		if (!atomic_compare_exchange_strong_explicit(&mine->wait->state, &s, LP_BUSY, memory_order_acquire,
+			    memory_order_acquire)) {
+			if (s == LP_BUSY) {
+				lp_relax();
+				continue;
+			}
+			return LP_MINE_OVER;
+		}
+		for (;;) {
+			s = LP_WAITING;
+			if (atomic_compare_exchange_strong_explicit(&theirs->wait->state, &s, LP_BUSY,
+				    memory_order_acquire, memory_order_acquire)) {
+				lp_list_remove(&theirs->link);
+				if (lp_linked(&mine->link))
+					lp_list_remove(&mine->link);
+				return LP_CLAIMED;
+			}
+			if (s != LP_BUSY) {
+				atomic_store_explicit(&mine->wait->state, LP_WAITING, memory_order_release);
+				lp_list_remove(&theirs->link);
+				return LP_THEIRS_OVER;
+			}
+			/* Two that are busy with each other: the lower address steps back. */
+			if (mine->wait < theirs->wait)
+				break;
+			lp_relax();
+		}
+		atomic_store_explicit(&mine->wait->state, LP_WAITING, memory_order_release);
+		lp_relax();
+	}
+}
+
+/* ---- rings ---- */
+
+static lp_mutex graph;
+
+__attribute__((constructor)) static void graph_open(void)
+{
+	lp_fork_guard(&graph);
+}
+
+void lp_graph_lock(void)
+{
+	lp_lock(&graph);
+}
+
+void lp_graph_unlock(void)
+{
+	lp_unlock(&graph);
+}
+
+/* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
+ * ring the last one to come here sees all the others. */
+static bool closes_ring(struct lp_exec *e, struct lp_obj *o)
+{
+	/* A ring that does not include us ends the walk at some wait; the bound is for safety. */
+	for (int steps = 0; o && o->cls->holder && steps < 100000; steps++) {
+		struct lp_exec *next = o->cls->holder(o);
+		if (next == e)
+			return true;
+		/* It was given o and has not yet woken up to say that it no longer waits. */
+		if (!next || next->waits_on == o)
+			return false;
+		o = next->waits_on;
+	}
+	return false;
+}
+
+static bool enter_graph(struct lp_exec *e, struct lp_obj *o)
+{
+	lp_lock(&graph);
+	bool ring = closes_ring(e, o);
+	if (!ring)
+		e->waits_on = o;
+	lp_unlock(&graph);
+	return !ring;
+}
+
+static void leave_graph(struct lp_exec *e)
+{
+	lp_lock(&graph);
+	e->waits_on = NULL;
+	lp_unlock(&graph);
+}
+
+/* ---- waiters ---- */
+
+/* Ends the wait from our side, unless a waker was first (then it fires within instructions). */
+static bool end_self(struct lp_wait *w)
+{
+	for (;;) {
+		uint32_t s = LP_WAITING;
+		if (atomic_compare_exchange_strong_explicit(&w->state, &s, LP_SELF, memory_order_acq_rel,
+			    memory_order_acquire))
+			return true;
+		if (s != LP_BUSY)
+			return false;
+		lp_relax();
+	}
+}
+
+static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
+{
+	for (;;) {
+		uint32_t s = atomic_load_explicit(&w->state, memory_order_acquire);
+		if (s >= LP_FIRED)
+			return (int)(s - LP_FIRED);
+		if (s == LP_BUSY) {
+			lp_relax();
+			continue;
+		}
+		int why = 0;
+		lp_time until = lp_actor_until(e->actor, deadline);
+		if (lp_interrupted(e))
+			why = LP_CANCELLED;
+		else if (e->signalled && e->signalled(e))
+			why = LP_INTERRUPTED;
+		else if (until != LP_FOREVER && lp_now() >= until)
+			why = until == deadline ? LP_TIMEOUT : LP_CANCELLED;
+		if (why && end_self(w))
+			return why;
+		if (!why)
+			lp_park(w->parker, until);
+	}
+}
+
+int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)
+{
+	if (lp_interrupted(e))
+		return LP_CANCELLED;
+	for (int i = 0; i < n; i++) {
+		nodes[i].link.next = NULL;
+		nodes[i].index = (uint32_t)i;
+		nodes[i].wait = NULL;
+		nodes[i].result = 0;
+		if (nodes[i].obj->cls->take(nodes[i].obj, &nodes[i]))
+			return i;
+	}
+	if (deadline <= 0 || (deadline != LP_FOREVER && deadline <= lp_now()))
+		return LP_TIMEOUT;
+
+	struct lp_wait w = {.parker = lp_parker_self()};
+	if (!w.parker)
+		return LP_NOMEM;
+	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
+	bool untimed_one = n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER;
+	if (untimed_one && !enter_graph(e, nodes[0].obj))
+		return LP_DEADLOCK;
+
+	int queued = 0;
+	while (queued < n && atomic_load_explicit(&w.state, memory_order_acquire) == LP_WAITING) {
+		struct lp_node *node = &nodes[queued++];
+		node->wait = &w;
+		node->obj->cls->enqueue(node->obj, node);
+	}
+	int fired;
+	if (atomic_load_explicit(&w.state, memory_order_acquire) >= LP_FIRED) {
+		fired = (int)(atomic_load_explicit(&w.state, memory_order_relaxed) - LP_FIRED);
+	} else {
+		/* A mere sleep (no object) ends by itself: it keeps its permit. */
+		if (e->block && n > 0)
+			e->block(e);
+		fired = sleep_until_fired(e, &w, deadline);
+		if (e->unblock && n > 0)
+			e->unblock(e);
+	}
+	if (untimed_one)
+		leave_graph(e);
+	/* A fired node was unlinked by its waker, who touches it no more. */
+	for (int i = 0; i < queued; i++)
+		if (i != fired)
+			nodes[i].obj->cls->dequeue(nodes[i].obj, &nodes[i]);
+	return fired;
+}

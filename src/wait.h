@@ -1,0 +1,111 @@
+/* wait: wait for the first of several objects, until a deadline.
+ *
+ * A wait is a struct on the waiter's stack with one node per object. Its state word decides who
+ * ends it, exactly once:
+ *
+ *     WAITING --claim--> BUSY --fire--> FIRED + index      (by an object's waker, under that
+ *        |                                                  object's lock)
+ *        +---------------------------> SELF                 (by the waiter: timeout, cancelled)
+ *
+ * BUSY lasts a few instructions: between claim and fire the waker stores what the node is to
+ * receive, so that nothing is given to a waiter that has already left, and the waiter never sees
+ * half a delivery. A waker unlinks the node that it fires; the waiter unlinks the others.
+ * Wakers collect whom to wake and do it after they have unlocked.
+ *
+ * Lock order: an object's lock is a leaf. The graph lock (dead-lock detection) is taken by waiters
+ * alone, with no lock held. */
+#ifndef LP_WAIT_H
+#define LP_WAIT_H
+
+#include "list.h"
+#include "obj.h"
+
+enum { LP_WAITING = 0, LP_BUSY = 1, LP_SELF = 2, LP_FIRED = 3 };
+
+struct lp_wait {
+	_Atomic uint32_t state;
+	struct lp_parker *parker; /* [I] whom to wake */
+};
+
+struct lp_node {
+	struct lp_link link;     /* [object's lock] in the object's queue */
+	struct lp_wait *wait;    /* [I] set by lp_wait_any */
+	struct lp_obj *obj;      /* [I] set by the caller, who holds a count */
+	uint32_t index;          /* [I] set by lp_wait_any */
+	int op;                  /* [I] set by the caller: what to do with obj (the class says) */
+	int result;              /* set before firing: the class says */
+	void *value;             /* in or out, the class says; set before firing */
+};
+
+/* What lp_wait_any answers when no object was consumed. */
+enum { LP_TIMEOUT = -1, LP_CANCELLED = -2, LP_DEADLOCK = -3, LP_INTERRUPTED = -4, LP_NOMEM = -5 };
+
+/* actor: whoever runs, waits, owns locks and can be cancelled: a task, or a Lua state of the host. */
+struct lp_actor {
+	struct lp_exec *_Atomic exec;  /* [A] who runs it; NULL while nobody does */
+	struct lp_actor *outer;        /* [exec] the one it runs on top of (inlining) */
+	_Atomic uint32_t cancel;       /* [A] cancel.h; 0: nothing was asked */
+	uint32_t shield;               /* [exec] depth of shields; a worker writes it and the next under its lock */
+	bool is_task;                  /* [I] part of an lp_task; else a host, or the opening of a state */
+	lp_time deadline;              /* [exec] the earliest of its deadline scopes */
+	struct lp_link held;           /* [exec] mutexes that its end must release (lp_held) */
+};
+void lp_actor_init(struct lp_actor *a);
+static inline struct lp_exec *lp_actor_exec(struct lp_actor *a)
+{
+	return atomic_load_explicit(&a->exec, memory_order_acquire);
+}
+
+/* exec: a thread of execution as waiting sees it: a worker thread, or a Lua state of the host. */
+struct lp_exec {
+	struct lp_actor *actor;              /* [exec] the innermost actor; never NULL while waiting */
+	void (*block)(struct lp_exec *e);    /* [I] about to sleep for another task: give up the permit */
+	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
+	bool (*signalled)(struct lp_exec *e);/* [I] host only: a Ctrl-C wants to raise; may be NULL */
+	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
+	int fd_wait;                         /* reserved for event loops */
+};
+
+/* Waits until one of nodes[0..n-1] was consumed, and returns its index, or one of the negative
+ * answers. deadline <= now polls. Each node's obj, op and value are set by the caller. Fair to
+ * the order given: the first ready one wins. Is a cancellation point: an undelivered request
+ * answers LP_CANCELLED before anything is consumed. An untimed wait for one object that closes a
+ * ring of holders answers LP_DEADLOCK. `block` is only called when the thread really sleeps. */
+int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline);
+
+/* One object: the usual case. */
+static inline int lp_wait_one(struct lp_exec *e, struct lp_node *node, lp_time deadline)
+{
+	return lp_wait_any(e, node, 1, deadline);
+}
+
+/* Is there an undelivered, unshielded request for the exec's innermost actor? */
+bool lp_interrupted(struct lp_exec *e);
+
+/* ---- for wakers: under the object's lock ---- */
+/* A handful of threads to wake once the lock is released. When it is full the earliest are woken
+ * at once: right, only slower. */
+struct lp_wakes {
+	unsigned n;
+	struct lp_parker *parkers[15];
+};
+#define LP_WAKES_INIT {0}
+/* True: the node is ours to fill and fire. Unlinks it in either case. */
+bool lp_claim(struct lp_node *n);
+void lp_fire(struct lp_node *n, struct lp_wakes *w);
+void lp_wake_all(struct lp_wakes *w); /* after unlocking */
+
+/* Rendezvous: claims both or neither, without holding one while waiting for the other. `mine` is
+ * being enqueued by this thread; `theirs` is linked. Answers whose wait was over already.
+ * (Tie-break by address, so two selects that claim each other cannot wait for each other.) */
+enum lp_claimed { LP_CLAIMED, LP_MINE_OVER, LP_THEIRS_OVER };
+enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs);
+/* The same for a node that is not part of a running wait (a try_ call): `mine` may be NULL. */
+
+/* ---- dead-lock detection ---- */
+/* Held while an exec may be looked at through an object that it holds; an exec takes it once
+ * before its memory goes. */
+void lp_graph_lock(void);
+void lp_graph_unlock(void);
+
+#endif

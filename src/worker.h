@@ -1,0 +1,83 @@
+/* worker: a Lua state that runs tasks, usually on a thread of its own.
+ *
+ * A worker without a thread ("inliner") runs tasks on the thread that calls async: for pools with
+ * workers = 0, and when no thread can be had.
+ *
+ * `lock` guards the stack of actors (a task, and those that it runs inlined on top of it). Holding it
+ * pins them: whoever wants to signal the thread because of a task does it under this lock, so that the
+ * task cannot end meanwhile. */
+#ifndef LP_WORKER_H
+#define LP_WORKER_H
+
+#include "compat.h"
+#include "pool.h"
+#include "state.h"
+#include "stop.h"
+
+/* C stack that must be left for a task that starts on top of another: Lua's 200 C levels, each a
+ * string.gsub, take 400 KB (tried). */
+enum { LP_TASK_STACK = 640 * 1024 };
+enum { LP_MAX_WORKERS = 1024 }; /* live threads of all pools; id_count is one more */
+
+struct lp_worker {
+	struct lp_exec exec;         /* actor: the top of the stack [lock, written by the worker] */
+	lp_mutex lock;
+	struct lp_pool *pool;        /* [I] counted */
+	lua_State *L;                /* [worker] NULL: not open */
+	struct lp_state *state;      /* [worker] of L */
+	struct lp_parker *_Atomic parker; /* of the thread */
+	lp_thread thread;
+	bool has_thread;             /* [I] false: inliner */
+	bool woken;                  /* [pool lock] was handed a permit and the searching token */
+	bool counted;                /* [worker] it holds a permit */
+	unsigned id;                 /* [I] 1 .. LP_MAX_WORKERS */
+	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
+	lua_State *spare;            /* [worker] a coroutine ready for the next inlined task; anchored */
+	lua_State *volatile running; /* [worker] the coroutine that runs Lua code now; read by our signal handler */
+	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
+	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
+	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
+	size_t memory;               /* [worker] bytes in use by L */
+	struct lp_counts counts;
+	struct lp_link link;         /* [pool lock] workers / exited / inliners */
+	struct lp_link idle_link;    /* [pool lock] */
+};
+
+/* ---- pool.c asks ---- */
+struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread); /* NULL: memory or ids ran out */
+int lp_worker_start(struct lp_worker *w);                            /* 0 or errno */
+void lp_worker_free(struct lp_worker *w);                            /* its thread has ended */
+
+/* ---- lib_*.c ask ---- */
+/* The task that runs on this exec now; NULL on a host's. */
+struct lp_task *lp_current_task(struct lp_state *s);
+/* No thread serves the queue (LP_RUN_INLINE): runs what is in it, here and now, in an inliner. */
+void lp_worker_serve(struct lp_pool *p);
+void lp_worker_close_inliners(struct lp_pool *p);
+/* In a worker that is about to wait for t without a timeout: runs it here if it is pending, a
+ * descendant of the current task (or `any`), and the C stack has room. True: it has ended. */
+bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool any);
+
+/* The worker whose thread this is; NULL on the host's threads. */
+struct lp_worker *lp_this_worker(void);
+/* The stack of actors: a task, or what is nobody's task (the setup of a state, finish, on_error). */
+void lp_worker_push(struct lp_worker *w, struct lp_actor *a);
+void lp_worker_pop(struct lp_worker *w);
+/* Sets the innermost actor's shield depth and deadline: whoever pokes looks at them under the lock. */
+void lp_worker_set_scope(struct lp_worker *w, uint32_t shield, lp_time deadline);
+
+/* ---- run.c ---- */
+/* Runs a task that lp_task_begin has given us; L is the worker's state or a fresh coroutine of it. */
+enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t);
+void lp_run_report(struct lp_worker *w, struct lp_task *t); /* on_error for a failed task, in this worker */
+void lp_report_stderr(struct lp_task *t);
+
+/* ---- vm.c: the lua_State of a worker ---- */
+/* Opens it and runs the pool's setup. False: *error and its *text (both the caller's, may be NULL) tell why. */
+bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text);
+void lp_vm_close(struct lp_worker *w);
+
+/* luaopen_pool_core, which is in a layer above: what `require "lua-pool.core"` calls in a worker. */
+extern lua_CFunction lp_open_core;
+
+#endif

@@ -1,0 +1,195 @@
+#!/bin/bash
+# The whole check, or parts of it: tools/check.sh all | PART...
+#   jit        every spec on LuaJIT
+#   portable   every spec with LUA_POOL_PORTABLE=1, on both Luas
+#   lint       luacheck, cppcheck, shell syntax, exported symbols, forgotten files
+#   werror     gcc and clang, both Luas, warnings are errors
+#   asan       every test under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tsan       every test under ThreadSanitizer
+#   valgrind   a short subset of the specs
+#   faults     each allocation of a script fails in turn
+#   model      the models in spec/model, with spin
+# Goes on after a failure; says at the end what failed. COUNTS=file as in tools/test.sh.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+jobs=$(nproc)
+# What `make check` was given is not for the builds in here.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES
+failures=()
+
+build() { make --no-print-directory -s -j"$jobs" "$@"; }
+
+tally() { # tally STATUS NAME: a check that is one thing
+	if [ "$1" = 0 ]; then
+		printf 'ok   %s\n' "$2"
+		[ -z "${COUNTS:-}" ] || echo "1 0" >>"$COUNTS"
+	else
+		printf 'FAIL %s\n' "$2"
+		[ -z "${COUNTS:-}" ] || echo "0 1" >>"$COUNTS"
+		return 1
+	fi
+}
+# try NAME COMMAND...: shows what the command said only if it fails.
+try() {
+	local name=$1 out status
+	shift
+	out=$("$@" 2>&1 </dev/null)
+	status=$?
+	[ $status = 0 ] || printf '%s\n' "$out" | tail -n 60
+	tally $status "$name"
+}
+have() { # a tool that DEPS=no may have left out
+	command -v "$1" >/dev/null || {
+		echo "skip $2: there is no $1"
+		return 1
+	}
+}
+
+suite() { # suite BUILD MAKE-ARGUMENTS...: builds and runs every test
+	local folder=$1
+	shift
+	try "build $folder" build tests "$@" || return 1
+	tools/test.sh "$folder"
+}
+
+part_jit() {
+	have luajit LuaJIT || return 0
+	suite build/jit LUA=jit
+}
+
+part_portable() {
+	local r=0
+	export LUA_POOL_PORTABLE=1
+	C_TESTS=no suite build/5.4 || r=1
+	if [ "${QUICK:-}" = "" ] && have luajit LuaJIT; then
+		C_TESTS=no suite build/jit LUA=jit || r=1
+	fi
+	unset LUA_POOL_PORTABLE
+	return $r
+}
+
+one_symbol() {
+	local names
+	names=$(nm -D --defined-only "$1" | awk '{ print $3 }' | paste -sd' ')
+	[ "$names" = luaopen_pool_core ] || {
+		echo "$1 exports: $names"
+		return 1
+	}
+}
+
+not_linked() {
+	! readelf -d "$1" | grep -i 'NEEDED.*lua'
+}
+
+tidy() { # trailing blanks, files without a last newline
+	local bad=0 f
+	while IFS= read -r -d '' f; do
+		case $f in *.pgm | *.png | *.rock) continue ;; esac
+		[ -f "$f" ] || continue
+		if grep -nE '[ 	]+$' "$f" | sed "s|^|$f:|" | grep .; then bad=1; fi
+		if [ -s "$f" ] && [ -n "$(tail -c 1 "$f")" ]; then
+			echo "$f: no newline at its end"
+			bad=1
+		fi
+	done < <(find src lua-pool spec tools bench examples docs rockspec .ci README.md CHANGELOG.md Makefile \
+		-type f -print0)
+	return $bad
+}
+
+part_lint() {
+	local r=0 f
+	if have luacheck lint; then
+		try luacheck luacheck -q --codes lua-pool spec examples bench tools .luacheckrc rockspec/*.rockspec || r=1
+	fi
+	if have cppcheck lint; then
+		for lua in 5.4 jit; do
+			case $lua in
+			5.4) defs="-DLUA_VERSION_NUM=504" ;;
+			jit) defs="-DLUA_VERSION_NUM=501" ;;
+			esac
+			try "cppcheck ($lua)" cppcheck -q -j"$jobs" --std=c11 --language=c --enable=warning,performance,portability \
+				--inline-suppr --suppressions-list=tools/cppcheck.supp --error-exitcode=1 "$defs" -D__linux__ -D__GNUC__ \
+				-D__x86_64__ src || r=1
+		done
+	fi
+	for f in tools/*.sh .ci/run; do
+		try "bash -n $f" bash -n "$f" || r=1
+	done
+	try "tidy text" tidy || r=1
+	try "build" build || r=1
+	try "only luaopen_pool_core is exported" one_symbol build/5.4/lua-pool/core.so || r=1
+	try "no liblua is linked" not_linked build/5.4/lua-pool/core.so || r=1
+	if have luarocks "the rockspec"; then
+		try "luarocks lint" luarocks --lua-version=5.4 lint rockspec/lua-pool-scm-1.rockspec || r=1
+	fi
+	return $r
+}
+
+part_werror() {
+	local r=0 cc lua luas=5.4
+	if have luajit LuaJIT; then luas="5.4 jit"; fi
+	for cc in gcc clang; do
+		have $cc "the build with $cc" || continue
+		for lua in $luas; do
+			try "no warnings: $cc, $lua" build tests CC=$cc TAG=$cc LUA="$lua" WERROR=1 || r=1
+		done
+	done
+	try "no warnings: gcc, 5.4, FAULTS=1" build FAULTS=1 WERROR=1 || r=1
+	return $r
+}
+
+part_asan() { TIME_LIMIT=${TIME_LIMIT:-240} suite build/5.4-address SAN=address; }
+part_tsan() { TIME_LIMIT=${TIME_LIMIT:-240} suite build/5.4-thread SAN=thread; }
+
+part_valgrind() {
+	have valgrind valgrind || return 0
+	local files
+	mapfile -t files < <(grep -l '^-- valgrind' -r spec --include='*_spec.lua' | LC_ALL=C sort)
+	try "build" build tests || return 1
+	if [ ${#files[@]} = 0 ]; then
+		echo "skip valgrind: no spec has a line '-- valgrind'"
+		return 0
+	fi
+	TIME_LIMIT=600 TEST_SCALE=5 LUA_POOL_SANITIZER=1 \
+		UNDER="valgrind -q --error-exitcode=66 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes" \
+		tools/test.sh build/5.4 "${files[@]}"
+}
+
+part_faults() {
+	try "build build/5.4-address-faults" build SAN=address FAULTS=1 || return 1
+	tools/faults.sh build/5.4-address-faults
+}
+
+part_model() {
+	local r=0 f
+	have spin "the models" || return 0
+	for f in spec/model/*.pml; do
+		[ -e "$f" ] || continue
+		try "model ${f#spec/model/}" tools/model.sh "$f" || r=1
+	done
+	return $r
+}
+
+parts=("$@")
+if [ "${1:-all}" = all ]; then
+	parts=(test jit portable lint werror asan tsan valgrind faults model)
+fi
+part_test() { suite build/5.4; }
+
+for part in "${parts[@]}"; do
+	declare -F "part_$part" >/dev/null || {
+		echo "tools/check.sh: there is no part '$part'" >&2
+		exit 2
+	}
+done
+for part in "${parts[@]}"; do
+	echo "== $part"
+	start=$SECONDS
+	"part_$part" || failures+=("$part")
+	echo "== $part: $((SECONDS - start)) s"
+done
+if [ ${#failures[@]} -gt 0 ]; then
+	echo "check: FAILED: ${failures[*]}"
+	exit 1
+fi
+echo "check: all is well: ${parts[*]}"
