@@ -171,7 +171,11 @@ $(OBJ)/all.a: $(OBJS) $(OBJ)/list
 
 # ---- the tests' own C ----
 
-tests: $(CORE) $(SUPPORT) $(CTESTS) $(HOSTS)
+tests: $(CORE) $(SUPPORT) $(CTESTS) $(HOSTS) $(if $(SAN),$(BUILD)/unpreload.so)
+
+$(BUILD)/unpreload.so: tools/unpreload.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -fPIC -O2 -o $@ $<
 
 $(OBJ)/spec/%.o: spec/%.c $(OBJ)/probed
 	@mkdir -p $(@D)

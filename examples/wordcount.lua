@@ -7,7 +7,7 @@
 local pool = require "lua-pool"
 
 local dir = arg[1] or "/usr/include"
-local FILES_PER_TASK = 64
+local TASKS = 48
 local SHOWN = 10
 
 -- ---- what runs in the workers: an ordinary function, with its upvalues ----
@@ -56,10 +56,17 @@ local function list_files(where)
 	return paths
 end
 
-local function split(list, size)
-	local groups = {}
-	for i = 1, #list, size do
-		table.insert(groups, {(table.unpack or unpack)(list, i, math.min(i + size - 1, #list))})
+-- Neighbours stay together, since they share words; each task gets about as many bytes.
+local function split(list, sizes, total)
+	local groups, group, bytes = {}, nil, 0
+	for i, path in ipairs(list) do
+		if not group then
+			group, bytes = {}, 0
+			table.insert(groups, group)
+		end
+		table.insert(group, path)
+		bytes = bytes + sizes[i]
+		if bytes * TASKS >= total then group = nil end
 	end
 	return groups
 end
@@ -131,9 +138,15 @@ if #paths == 0 then
 	io.stderr:write("no regular file under " .. dir .. "\n")
 	os.exit(1)
 end
-for _, path in ipairs(paths) do read(path) end -- once, so that both runs find the files in memory
 
-local groups = split(paths, FILES_PER_TASK)
+-- Every file is read once here, so that both runs find them in memory.
+local sizes, total = {}, 0
+for i, path in ipairs(paths) do
+	sizes[i] = #(read(path) or "")
+	total = total + sizes[i]
+end
+
+local groups = split(paths, sizes, total)
 local found, all = timed(on_all_cores, groups)
 local check, one = timed(on_one_core, groups)
 local agree = same(found, check)

@@ -43,8 +43,9 @@ local function by_end(list, n, deadline)
 				k = k + 1
 			end
 			local left = deadline and math.max(0, deadline - core.now())
-			local all = k > last
-			which = wait_any(window, count, all and left or math.min(PATIENCE, left or PATIENCE), not deadline)
+			local all, patience = k > last, left
+			if not all then patience = math.min(PATIENCE, left or PATIENCE) end
+			which = wait_any(window, count, patience, not deadline)
 			if not which and all then return nil, "timeout" end
 		until which
 		local index = pending[at[which]]

@@ -46,6 +46,7 @@ local function complete(o)
 		task_timeout = o.task_timeout,
 		jit_checked = o.jit == "checked",
 		silent = o.on_error == false,
+		reports = type(o.on_error) == "function",
 		name = o.name or "lua-pool",
 	}
 end

@@ -36,6 +36,14 @@ local function workers_of(pool)
 	return math.max(1, pool:stats().workers)
 end
 
+-- What pool:async says of its arguments, in terms of map's: the function is the first, and of the batch each
+-- element has its place in the list.
+local function refusal(err, first)
+	if type(err) ~= "string" then return err end
+	err = err:gsub("^[^\n]-map%.lua:%d+: ", ""):gsub("^argument #2", "argument #1")
+	return (err:gsub("^argument #3%[(%d+)%]", function(k) return ("element %d"):format(first + k - 1) end))
+end
+
 -- Runs batches of `total` elements until all are done. submit(first, n) -> future; done(batch, results…).
 local function run(pool, total, opts, submit, done)
 	local workers = workers_of(pool)
@@ -45,10 +53,16 @@ local function run(pool, total, opts, submit, done)
 	local given, finished = 0, 0
 	local report, finish = progress.start(opts.progress, total)
 
+	local refused
 	local function step()
 		while given < total and #running < window do
 			local n = math.min(next_size(total - given), total - given)
-			local b = { first = given + 1, n = n, future = submit(given + 1, n) }
+			local ok, future = pcall(submit, given + 1, n)
+			if not ok then
+				refused = refusal(future, given + 1)
+				error(refused, 0)
+			end
+			local b = { first = given + 1, n = n, future = future }
 			running[#running + 1], futures[#futures + 1] = b, b.future
 			given = given + n
 		end
@@ -68,7 +82,7 @@ local function run(pool, total, opts, submit, done)
 	finish()
 	if not ok then
 		cancel_all(running)
-		error(err, 0)
+		error(err, refused ~= nil and rawequal(err, refused) and 3 or 0)
 	end
 end
 

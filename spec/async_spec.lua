@@ -373,7 +373,7 @@ describe("a future", function()
 
 	it("is the same object for those to whom it was sent", function()
 		local f = pool.async(function() end)
-		local channel = pool.channel()
+		local channel = pool.channel(1)
 		channel:send { f, f }
 		local t = channel:receive()
 		assert.is_true(t[1] == f and t[2] == f)

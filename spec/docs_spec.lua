@@ -4,7 +4,7 @@
 -- ```lua fragment is only compiled; ```lua 5.4 uses syntax that LuaJIT does not have.
 
 local lua = os.getenv "LUA_POOL_LUA" or "lua5.4"
-local is_jit = lua:find "jit" ~= nil
+local is_jit = rawget(_G, "jit") ~= nil
 
 local function read(path)
 	local file = assert(io.open(path, "rb"))

@@ -323,7 +323,7 @@ describe("a failure that nobody sees", function()
 	end)
 
 	it("goes to on_error, in a worker, with the error itself and a traceback, once", function()
-		local heard = pool.channel()
+		local heard = pool.channel(10)
 		local p = pool.new { workers = 1, on_error = function(err, traceback)
 			heard:send { err = err, traceback = traceback, worker = pool.worker_id() }
 		end }
@@ -337,7 +337,7 @@ describe("a failure that nobody sees", function()
 		r = heard:receive()
 		assert.equal("lost", r.err)
 		p:close()
-		assert.same(pack(nil, "empty"), pack(heard:try_receive()))
+		assert.is_nil((heard:try_receive()))
 	end)
 
 	it("of an on_error that fails itself is told on stderr, both errors", function()

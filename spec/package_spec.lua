@@ -2,7 +2,7 @@
 -- sources, as an ordinary user even when the tests run as root.
 
 local lua = os.getenv "LUA_POOL_LUA" or "lua5.4"
-local jit_run = lua:find "jit" ~= nil
+local jit_run = rawget(_G, "jit") ~= nil
 local luarocks = jit_run and "luarocks --lua-version=5.1" or "luarocks --lua-version=5.4"
 local abi = jit_run and "5.1" or "5.4"
 local home

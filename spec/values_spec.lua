@@ -302,7 +302,7 @@ describe("functions", function()
 	end)
 
 	it("of C and of libraries go by name", function()
-		local list = { print, io.write, string.format, require, pool.async, pool.new, math.floor, table.concat, os.time, io.stdout, io.stderr,
+		local list = { print, io.write, string.format, require, pool.async, math.floor, table.concat, os.time, io.stdout, io.stderr,
 			string, table, math, package, pool, coroutine.wrap, pcall, setmetatable, require "lua-pool.core" }
 		for i, v in ipairs(list) do
 			assert.is_true(rawequal(v, (trip(v))) or v == trip(v), "#" .. i)
@@ -459,9 +459,9 @@ end)
 describe("what cannot be sent", function()
 	it("is refused at the call, with the path and the user's line", function()
 		local co = coroutine.create(print)
-		local err = refused("argument #2", echo, 1, co)
+		local err = refused("argument #3", echo, 1, co)
 		assert.truthy(err:find("coroutine", 1, true) or err:find("thread", 1, true), err)
-		assert.truthy(refused("argument #1", echo, { a = { b = { co } } }):find("a.b[1]", 1, true))
+		assert.truthy(refused("argument #2", echo, { a = { b = { co } } }):find("a.b[1]", 1, true))
 		local ok
 		ok, err = pcall(function() pool.async(function() return co end) end)
 		assert.is_false(ok)
@@ -491,7 +491,7 @@ end)
 
 describe("lua-pool's own objects", function()
 	it("are shared, not copied: inside tables, closures, as keys", function()
-		local e, n, ch = pool.event(), pool.counter(0), pool.channel()
+		local e, n, ch = pool.event(), pool.counter(0), pool.channel(1)
 		pool.async(function(t)
 			t.list[1]:set()
 			n:add(5)

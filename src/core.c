@@ -80,6 +80,8 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_future(L, state);
 	lp_open_pool(L, state);
 	lp_open_event(L, state);
+	lp_open_channel(L, state);
+	lp_open_counter(L, state);
 	lp_open_worker(L, state);
 	lp_open_cancel(L, state);
 	lp_open_clock(L, state);

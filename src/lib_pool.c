@@ -103,6 +103,14 @@ static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum 
 	return true;
 }
 
+/* The call was refused: its slot goes back at once, not when the collector finds the handle. */
+static void give_up(struct lp_handle *h)
+{
+	struct lp_obj *t = h->obj;
+	h->obj = NULL;
+	lp_release(t);
+}
+
 /* fn and its arguments are on the stack from `first` to the top. */
 static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first, enum mode mode)
 {
@@ -115,8 +123,10 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	if (!t)
 		return luaL_error(L, "not enough memory");
 	h->obj = &t->obj;
-	if (!lp_encode(L, s->values, &t->msg, first, last - first + 1, "argument", 1))
+	if (!lp_encode(L, s->values, &t->msg, first, last - first + 1, "argument", 1)) {
+		give_up(h);
 		return luaL_error(L, "%s", lua_tostring(L, -1));
+	}
 	struct lp_task *parent = lp_current_task(s);
 	struct lp_host *host = parent ? parent->host : s->worker ? s->worker->acting : s->host;
 	if (!host && s->worker)
@@ -139,6 +149,7 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	bool own = s->worker && s->worker->pool == p;
 	if (p->opt.queue_limit && !own) {
 		if (!take_room(L, s, p, mode)) {
+			give_up(h);
 			lua_pushnil(L);
 			lua_pushliteral(L, "full");
 			return 2;
@@ -155,6 +166,7 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 			lp_semaphore_release(&p->room, 1);
 		if (mode == GO)
 			lp_host_detached_end(host);
+		give_up(h);
 		return luaL_error(L, "pool '%s' is closed: it takes no more tasks", p->opt.name);
 	case LP_RUN_INLINE:
 		lp_worker_serve(p);
@@ -248,6 +260,7 @@ static int new_pool(lua_State *L)
 		.task_timeout = field_duration(L, 1, "task_timeout"),
 		.jit_checked = field_true(L, 1, "jit_checked"),
 		.silent = field_true(L, 1, "silent"),
+		.reports = field_true(L, 1, "reports"),
 	};
 	lua_getfield(L, 1, "name");
 	strncpy(o.name, lua_isstring(L, -1) ? lua_tostring(L, -1) : "", sizeof o.name - 1);
@@ -420,7 +433,7 @@ static int pool_stats(lua_State *L)
 	set_count(L, "threads", threads);
 	set_count(L, "idle", idle);
 	set_count(L, "running", sum.running);
-	set_count(L, "queued", lp_queue_count(&p->queue));
+	set_count(L, "queued", lp_pool_queued(p));
 	set_count(L, "done", (double)sum.counts.done);
 	set_count(L, "failed", (double)sum.counts.failed);
 	set_count(L, "cancelled", (double)sum.counts.cancelled);

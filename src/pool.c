@@ -201,15 +201,26 @@ void lp_pool_leave_room(struct lp_pool *p, struct lp_task *t)
 
 void lp_pool_cancelled_entry(struct lp_pool *p)
 {
-	uint32_t n = atomic_fetch_add(&p->tombstones, 1) + 1;
-	if (n < MANY_TOMBSTONES || n < lp_queue_count(&p->queue) / 2)
+	int32_t n = atomic_fetch_add(&p->tombstones, 1) + 1;
+	if (n < MANY_TOMBSTONES || (uint32_t)n < lp_queue_count(&p->queue) / 2)
 		return;
-	atomic_store(&p->tombstones, 0);
 	for (struct lp_task *t = lp_queue_prune(&p->queue), *next; t; t = next) {
 		next = t->next;
+		lp_pool_took_tombstone(p);
 		lp_pool_leave_room(p, t);
 		lp_release(t);
 	}
+}
+
+void lp_pool_took_tombstone(struct lp_pool *p)
+{
+	atomic_fetch_sub_explicit(&p->tombstones, 1, memory_order_relaxed);
+}
+
+unsigned lp_pool_queued(struct lp_pool *p)
+{
+	int64_t n = (int64_t)lp_queue_count(&p->queue) - atomic_load(&p->tombstones);
+	return n > 0 ? (unsigned)n : 0;
 }
 
 /* ---- taking and parking: worker threads ---- */
@@ -433,6 +444,7 @@ void lp_pool_cancel_queued(struct lp_pool *p)
 			continue;
 		}
 		lp_task_request_cancel(t);
+		lp_pool_took_tombstone(p); /* it was one, or is one since */
 		lp_release(t);
 	}
 	for (struct lp_task *next; reports; reports = next) {
@@ -513,7 +525,7 @@ bool lp_pool_break(struct lp_pool *p, struct lp_msg *error, char *report)
 
 void lp_pool_stuck(struct lp_pool *p)
 {
-	if (atomic_load(&p->active) || lp_queue_count(&p->queue) == 0)
+	if (atomic_load(&p->active) || lp_pool_queued(p) == 0)
 		return;
 	lp_lock(&p->lock);
 	bool say = !p->stuck_said && p->threads > 0 && !p->opt.silent;
@@ -522,5 +534,5 @@ void lp_pool_stuck(struct lp_pool *p)
 	lp_unlock(&p->lock);
 	if (say)
 		fprintf(stderr, "lua-pool: all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, "
-			"or start what they wait for first\n", threads, p->opt.name, lp_queue_count(&p->queue));
+			"or start what they wait for first\n", threads, p->opt.name, lp_pool_queued(p));
 }

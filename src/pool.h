@@ -59,7 +59,7 @@ struct lp_pool {
 	_Alignas(64) _Atomic uint32_t active;
 	_Atomic uint32_t searching;
 	_Atomic uint32_t limit;          /* permits: opt.workers, after resize */
-	_Atomic uint32_t tombstones;     /* roughly: entries of the queue that were cancelled */
+	_Atomic int32_t tombstones;      /* entries of the queue that wait no more; for moments less */
 
 	lp_mutex lock;
 	struct lp_link idle;             /* [lock] workers, the last parked first */
@@ -115,6 +115,8 @@ void lp_pool_settle(struct lp_pool *p);                /* ends a draining pool t
 void lp_pool_resize(struct lp_pool *p, unsigned workers);
 /* It waits no more (taken, inlined, cancelled): its place under queue_limit is free again. */
 void lp_pool_leave_room(struct lp_pool *p, struct lp_task *t);
+void lp_pool_took_tombstone(struct lp_pool *p);        /* an entry that could not be begun left the queue */
+unsigned lp_pool_queued(struct lp_pool *p);            /* tasks that wait */
 void lp_pool_cancelled_entry(struct lp_pool *p);       /* one more tombstone: prune when they are many */
 /* Calls f for each worker (threads and inliners in use), retained by the pool's lock. */
 void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void *data), void *data);

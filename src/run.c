@@ -128,7 +128,9 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	enum lp_task_state how = LP_DONE;
 	if (status != LUA_OK) {
 		how = LP_FAILED;
-		bool stopped = lp_is_own_stop(L, -1, &t->actor);
+		/* Cancelling is downward: a task that is cancelled may hear it first from a child that it awaits. */
+		bool stopped = lp_is_own_stop(L, -1, &t->actor) ||
+			(status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value);
 		if (stopped && lp_cancel_word(&t->actor)) {
 			lp_msg_clear(&t->msg);
 			how = LP_STOPPED;

@@ -126,6 +126,7 @@ static void pending_orphans(struct lp_task *t, void *data)
 static void request(struct lp_task *t)
 {
 	if (lp_task_stop_pending(t)) {
+		atomic_fetch_add(&t->pool->totals.cancelled, 1);
 		if (t->detached)
 			lp_host_detached_end(t->host);
 		lp_pool_leave_room(t->pool, t);

@@ -179,6 +179,8 @@ static void take_on(struct lp_worker *w, struct lp_task *t)
 		run(w, w->L, t);
 	else if (t->lost)
 		lp_run_report(w, t);
+	else
+		lp_pool_took_tombstone(w->pool);
 	lp_release(t);
 }
 
@@ -225,6 +227,8 @@ static bool ready_for(struct lp_worker *w, struct lp_task *t)
 			lp_host_detached_end(h);
 	} else if (t->lost) {
 		lp_report_stderr(t); /* there is no state for on_error */
+	} else {
+		lp_pool_took_tombstone(p);
 	}
 	lp_release(t);
 	return false;
@@ -340,9 +344,9 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 	}
 	count(&w->counts.inlined);
 	lp_pool_leave_room(w->pool, t);
+	lp_pool_cancelled_entry(w->pool); /* its place in the queue is a tombstone now */
 	run(w, co, t);
 	give_coroutine(L, w, co);
-	lp_pool_cancelled_entry(w->pool); /* its place in the queue is a tombstone now */
 	return true;
 }
 
@@ -385,8 +389,17 @@ void lp_worker_serve(struct lp_pool *p)
 	struct lp_task *t;
 	while ((t = lp_pool_next(p, false))) {
 		if (!w) {
-			if (lp_task_begin(t))
-				lp_task_end(t, LP_FAILED); /* an empty message: not enough memory */
+			if (lp_task_begin(t)) {
+				struct lp_host *h = t->detached ? t->host : NULL;
+				lp_msg_clear(&t->msg); /* an empty one stands for "not enough memory" */
+				lp_task_end(t, LP_FAILED);
+				if (h)
+					lp_host_detached_end(h);
+			} else if (t->lost) {
+				lp_report_stderr(t);
+			} else {
+				lp_pool_took_tombstone(p);
+			}
 			lp_release(t);
 		} else {
 			if (ready_for(w, t))

@@ -156,7 +156,7 @@ part_valgrind() {
 }
 
 part_faults() {
-	try "build build/5.4-address-faults" build SAN=address FAULTS=1 || return 1
+	try "build build/5.4-address-faults" build tests SAN=address FAULTS=1 || return 1
 	tools/faults.sh build/5.4-address-faults
 }
 

@@ -13,10 +13,16 @@ shift
 enough=${ENOUGH:-40}
 most=${MOST:-3000}
 [ $# -gt 0 ] || set -- spec/fault/*.lua
-preload=()
+lua=lua5.4
 case $build in
-*-address*) preload=("LD_PRELOAD=$(realpath "$(gcc -print-file-name=libasan.so)")"
-	"ASAN_OPTIONS=exitcode=66:detect_leaks=${LEAKS:-1}" "LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tools/lsan.supp") ;;
+*-address*)
+	export LUA_POOL_REAL_LUA=$lua
+	LUA_POOL_PRELOAD=$(realpath "$(gcc -print-file-name=libasan.so)"):$PWD/$build/unpreload.so
+	ASAN_OPTIONS=exitcode=66:detect_leaks=${LEAKS:-1}
+	LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tools/lsan.supp
+	export LUA_POOL_PRELOAD ASAN_OPTIONS LSAN_OPTIONS
+	lua=tools/sanlua.sh
+	;;
 esac
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
@@ -25,7 +31,7 @@ for script; do
 	[ -e "$script" ] || continue
 	row=0 n=0 errors=0 bad=0
 	while [ $row -lt "$enough" ] && [ $n -lt "$most" ]; do
-		{ timeout -k 2 30 tools/env.sh "$build" env "${preload[@]}" LUA_POOL_FAULT=$n lua5.4 "$script" >"$out" 2>&1 </dev/null; } 2>/dev/null
+		{ timeout -k 2 30 tools/env.sh "$build" env LUA_POOL_FAULT=$n $lua "$script" >"$out" 2>&1 </dev/null; } 2>/dev/null
 		status=$?
 		if [ $status = 0 ]; then
 			row=$((row + 1))

@@ -39,17 +39,17 @@ case $build in
 	if setarch -R true 2>/dev/null; then prefix+=(setarch -R); fi
 	;;
 esac
-preload=()
-if [ -n "$runtime" ]; then
-	# A linker script, or the file itself.
-	preload=("LD_PRELOAD=$(realpath "$runtime")")
-	env+=("TEST_SCALE=${TEST_SCALE:-25}" "LUA_POOL_SANITIZER=$sanitizer")
-fi
 
 # DEPS=no may have left us without busted.
 if [ "${C_TESTS:-}" != only ] && ! "$lua" -e 'require "busted.runner"' >/dev/null 2>&1; then
 	echo "lua-pool: no busted for $lua (Debian: apt-get install lua-busted $lua), so no spec can run" >&2
 	exit 1
+fi
+
+if [ -n "$runtime" ]; then
+	env+=("TEST_SCALE=${TEST_SCALE:-25}" "LUA_POOL_SANITIZER=$sanitizer" "LUA_POOL_REAL_LUA=$lua"
+		"LUA_POOL_PRELOAD=$(realpath "$runtime"):$PWD/$build/unpreload.so")
+	lua=$PWD/tools/sanlua.sh
 fi
 
 log=$(mktemp)
@@ -127,7 +127,7 @@ one() { # one NAME COMMAND...
 
 spec() {
 	# shellcheck disable=SC2086
-	one "$1" "${preload[@]}" ${UNDER:-} "$lua" tools/busted.lua --run=runner --output=gtest -Xoutput --plain "$1"
+	one "$1" ${UNDER:-} "$lua" tools/busted.lua --run=runner --output=gtest -Xoutput --plain "$1"
 }
 
 if [ $# -gt 0 ]; then

@@ -1,0 +1,154 @@
+/* mutex: see mutex.h. */
+#include "mutex.h"
+
+void lp_held_release(struct lp_actor *a)
+{
+	struct lp_link *l;
+	while ((l = lp_list_take_first(&a->held))) {
+		struct lp_hold *h = lp_entry(l, struct lp_hold, link);
+		h->abandon(h);
+	}
+}
+
+static struct lp_actor *owner_of(struct lp_mtx *m)
+{
+	return atomic_load_explicit(&m->owner, memory_order_relaxed);
+}
+
+/* Under the lock: it is a's now. */
+static void give(struct lp_mtx *m, struct lp_actor *a, struct lp_node *n)
+{
+	atomic_store_explicit(&m->owner, a, memory_order_relaxed);
+	m->serial++;
+	n->result = m->abandoned;
+	m->abandoned = false;
+}
+
+static void hand_over(struct lp_mtx *m, bool abandoned)
+{
+	struct lp_wakes wakes = LP_WAKES_INIT;
+	lp_lock(&m->lock);
+	atomic_store_explicit(&m->owner, NULL, memory_order_relaxed);
+	m->abandoned |= abandoned;
+	while (!lp_list_empty(&m->waiters)) {
+		struct lp_node *n = lp_entry(m->waiters.next, struct lp_node, link);
+		if (!lp_claim(n)) /* it left in the meantime */
+			continue;
+		give(m, n->value, n);
+		lp_fire(n, &wakes);
+		break;
+	}
+	lp_unlock(&m->lock);
+	lp_wake_all(&wakes);
+}
+
+static void abandon(struct lp_hold *h)
+{
+	struct lp_mtx *m = lp_entry(h, struct lp_mtx, hold);
+	hand_over(m, true);
+	lp_release(m);
+}
+
+void lp_mtx_entered(struct lp_mtx *m, struct lp_actor *a)
+{
+	lp_retain(m);
+	lp_list_append(&a->held, &m->hold.link);
+}
+
+void lp_mtx_unlock(struct lp_mtx *m, struct lp_actor *a)
+{
+	(void)a;
+	lp_list_remove(&m->hold.link); /* before it can become another's */
+	hand_over(m, false);
+	lp_release(m);
+}
+
+void lp_mtx_handle_gone(struct lp_mtx *m, struct lp_exec *e)
+{
+	/* Two counts, this one and the hold's: nobody else can lock, unlock or send it, so what we read
+	 * does not change. */
+	struct lp_actor *a = owner_of(m);
+	if (a && atomic_load(&m->obj.refs) == 2 && lp_actor_exec(a) == e)
+		lp_mtx_unlock(m, a);
+}
+
+/* ---- waiting ---- */
+
+bool lp_mtx_take(struct lp_obj *o, struct lp_node *n)
+{
+	struct lp_mtx *m = (struct lp_mtx *)o;
+	lp_lock(&m->lock);
+	bool was_free = !owner_of(m);
+	if (was_free)
+		give(m, n->value, n);
+	lp_unlock(&m->lock);
+	return was_free;
+}
+
+void lp_mtx_enqueue(struct lp_obj *o, struct lp_node *n)
+{
+	struct lp_mtx *m = (struct lp_mtx *)o;
+	lp_lock(&m->lock);
+	if (owner_of(m)) {
+		lp_list_append(&m->waiters, &n->link);
+	} else if (lp_claim(n)) { /* else another object of the same wait was first */
+		give(m, n->value, n);
+		lp_fire(n, NULL);
+	}
+	lp_unlock(&m->lock);
+}
+
+void lp_mtx_dequeue(struct lp_obj *o, struct lp_node *n)
+{
+	struct lp_mtx *m = (struct lp_mtx *)o;
+	lp_lock(&m->lock);
+	if (lp_linked(&n->link))
+		lp_list_remove(&n->link);
+	lp_unlock(&m->lock);
+}
+
+/* The owner cannot end while we hold the lock: it would have to take it to give the mutex back. */
+struct lp_exec *lp_mtx_holder(struct lp_obj *o)
+{
+	struct lp_mtx *m = (struct lp_mtx *)o;
+	lp_lock(&m->lock);
+	struct lp_actor *a = owner_of(m);
+	struct lp_exec *e = a ? lp_actor_exec(a) : NULL;
+	lp_unlock(&m->lock);
+	return e;
+}
+
+/* ---- life ---- */
+
+static void mtx_destroy(struct lp_obj *o)
+{
+	lp_free(o);
+}
+
+const struct lp_class lp_mtx_class = {
+	.name = "lua-pool.mutex",
+	.destroy = mtx_destroy,
+	.take = lp_mtx_take,
+	.enqueue = lp_mtx_enqueue,
+	.dequeue = lp_mtx_dequeue,
+	.holder = lp_mtx_holder,
+};
+
+void lp_mtx_init(struct lp_mtx *m, const struct lp_class *cls)
+{
+	lp_obj_init(&m->obj, cls);
+	atomic_init(&m->lock.word, 0);
+	atomic_init(&m->owner, NULL);
+	m->serial = 0;
+	m->abandoned = false;
+	lp_list_init(&m->waiters);
+	m->hold = (struct lp_hold){.obj = &m->obj, .abandon = abandon};
+}
+
+struct lp_mtx *lp_mtx_new(void)
+{
+	struct lp_mtx *m = lp_alloc(sizeof *m);
+	if (m)
+		lp_mtx_init(m, &lp_mtx_class);
+	return m;
+}
