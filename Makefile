@@ -157,7 +157,8 @@ $(OBJ)/list: force
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(OBJS)' | cmp -s - $@ 2>/dev/null || printf '%s\n' '$(OBJS)' >$@
 
-SHARED = $(CC) $(CFLAGS) -shared -Wl,-z,nodelete -Wl,-z,relro -pthread $(SAN_FLAGS) $(LDFLAGS)
+SHARED_FLAGS = -shared -Wl,-z,nodelete -Wl,-z,relro $(LDFLAGS)
+SHARED = $(CC) $(CFLAGS) -pthread $(SAN_FLAGS) $(SHARED_FLAGS)
 
 $(CORE): $(OBJS) $(OBJ)/list
 	@mkdir -p $(@D)
@@ -206,12 +207,12 @@ SPECS =
 
 demo:
 	@tools/deps.sh demo $(filter jit,$(FLAVOUR))
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -s build
 	@tools/env.sh $(BUILD) $(LUA_EXE) examples/wordcount.lua
 
 test:
 	@tools/deps.sh test $(filter jit,$(FLAVOUR))
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory -s tests
 	@tools/test.sh $(BUILD) $(SPECS)
 
 check:
@@ -220,8 +221,12 @@ check:
 
 bench:
 	@tools/deps.sh bench $(filter jit,$(FLAVOUR))
-	@$(MAKE) --no-print-directory build $(BUILD)/bench/pingpong
-	@tools/env.sh $(BUILD) $(LUA_EXE) bench/run.lua
+	@$(MAKE) --no-print-directory -s build $(BUILD)/bench/pingpong $(BUILD)/bench_codec.so
+	@tools/env.sh $(BUILD) $(LUA_EXE) bench/run.lua $(ROWS)
+
+$(BUILD)/bench_%.so: bench/%.c $(NOT_CORE) $(OBJ)/list
+	$(call say,LD $@)
+	$(Q)$(COMPILE) $(SHARED_FLAGS) -o $@ $< $(NOT_CORE) -lm -ldl
 
 $(BUILD)/bench/%: bench/%.c $(OBJ)/probed
 	@mkdir -p $(@D)

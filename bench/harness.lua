@@ -56,6 +56,30 @@ function harness.machine()
 	return machine
 end
 
+--- How many cores other programs keep busy at the moment.
+function harness.load()
+	local function ticks()
+		local f = io.open "/proc/stat"
+		if not f then return 0, 1, 1 end
+		local line, cores = f:read "*l", 0
+		for l in f:lines() do
+			if l:find "^cpu%d" then cores = cores + 1 end
+		end
+		f:close()
+		local all, idle, i = 0, 0, 0
+		for n in line:gmatch "%d+" do
+			i = i + 1
+			all = all + tonumber(n)
+			if i == 4 or i == 5 then idle = idle + tonumber(n) end
+		end
+		return all - idle, all, cores
+	end
+	local busy0, all0, cores = ticks()
+	pool.sleep(0.5)
+	local busy1, all1 = ticks()
+	return (busy1 - busy0) / math.max(1, all1 - all0) * cores
+end
+
 --- Bytes of memory that the process really has.
 function harness.resident()
 	local f = assert(io.open "/proc/self/status")

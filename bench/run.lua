@@ -2,8 +2,8 @@
 --
 --   lua bench/run.lua [PATTERN]     only the rows whose name matches
 --
--- Ratios are within this run: "beside" is the same work in plain Lua, or what the row names. Below 1 we are
--- faster. The targets are the project's own.
+-- Ratios are our time by theirs, within this run: below 1 we are faster. "Beside" is the same work in plain Lua, or
+-- what the row names. The targets are the project's own.
 local pool = require "lua-pool"
 local harness = require "bench.harness"
 local rows = require "bench.rows"
@@ -24,6 +24,10 @@ print(("%s, %d workers, %s%s"):format(jit and jit.version or _VERSION, context.c
 	harness.luv and "" or ", without lua-luv"))
 print(("futex ping-pong: %s on one core, %s between cores; memcpy of 1 MiB: %s")
 	:format(harness.show.time(m.same), harness.show.time(m.other), harness.show.time(m.memcpy)))
+local load = harness.load()
+if load > 0.15 then
+	print(("THE MACHINE IS BUSY: other programs take %.1f of its cores, so these numbers say little"):format(load))
+end
 print()
 harness.head()
 

@@ -10,8 +10,8 @@ if setfenv then setfenv(1, _G) end -- tasks get the ordinary globals, not the te
 local pack, unpack = both.pack, both.unpack
 
 -- A pool whose only worker is held by a task until open() is called: what is submitted meanwhile is pending.
-local function held(options)
-	local p = pool.new(options or { workers = 1, max_threads = 1 })
+local function held()
+	local p = pool.new { workers = 1, max_threads = 1, on_error = false }
 	local up, gate = pool.event(), pool.event()
 	local holder = p:async(function() up:set() gate:wait() end)
 	up:wait()

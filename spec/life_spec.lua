@@ -11,7 +11,7 @@ local LIMIT = 20 -- seconds: far more than any of these needs, far less than for
 -- What the tasks of a program are doing when it ends. Each piece of script returns once it is so.
 local doing = {
 	pending = [[
-		local p = pool.new { workers = 1, max_threads = 1 }
+		local p = pool.new { workers = 1, max_threads = 1, on_error = false }
 		local up, never = pool.event(), pool.event()
 		local holder = p:async(function() up:set() never:wait() end)
 		up:wait()
@@ -74,7 +74,7 @@ local ends = {
 	{ "os.exit(true)", [[ io.write "main ends\n" os.exit(true) ]], 0, true },
 	{ "an error", [[ io.write "main ends\n" error("main failed", 0) ]], 1, true },
 	{ "SIGTERM", [[ io.write "main ends\n" io.stdout:flush() os.execute "kill -TERM $PPID" pool.sleep(1000) ]], 128 + 15, false },
-	{ "SIGINT", [[ io.write "main ends\n" io.stdout:flush() os.execute "kill -INT $PPID" pool.event():wait() ]], nil, nil },
+	{ "SIGINT", [[ io.write "main ends\n" io.stdout:flush() io.popen "kill -INT $PPID":close() pool.event():wait() ]], nil, nil },
 	{ "kill -9", [[ io.write "main ends\n" io.stdout:flush() os.execute "kill -9 $PPID" pool.sleep(1000) ]], 128 + 9, false },
 }
 
@@ -287,7 +287,7 @@ describe("signals", function()
 				never:wait()
 			end)
 			up:wait()
-			pool.go(function() os.execute "kill -INT $PPID" end)
+			pool.go(function() io.popen "kill -INT $PPID":close() end)
 			local ok, err = pcall(f.await, f)
 			print(ok, (tostring(err):gsub("^.*interrupted!.*$", "interrupted!")))
 		]], { limit = LIMIT })

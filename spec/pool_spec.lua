@@ -135,7 +135,7 @@ end)
 describe("queue_limit", function()
 	-- A pool whose only worker is held, and whose queue has room for `limit`.
 	local function full(limit)
-		local p = pool.new { workers = 1, max_threads = 1, queue_limit = limit }
+		local p = pool.new { workers = 1, max_threads = 1, queue_limit = limit, on_error = false }
 		local up, gate = pool.event(), pool.event()
 		local holder = p:async(function() up:set() gate:wait() end)
 		up:wait()

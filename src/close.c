@@ -47,6 +47,7 @@ struct lp_pool *lp_set_default_pool(struct lp_pool *p)
 
 struct round {
 	struct lp_host *host;
+	bool lasting;                 /* those as well */
 	struct lp_task *tasks[ROUND]; /* retained */
 	unsigned n;
 };
@@ -57,7 +58,7 @@ static void collect(struct lp_worker *w, void *data)
 	lp_lock(&w->lock); /* pins the tasks on its stack; the pool's lock comes before it */
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && t->host == r->host && !t->detached && !pthread_equal(w->thread, pthread_self()) && r->n < ROUND)
+		if (t && t->host == r->host && (r->lasting || !t->lasting) && !atomic_load(&w->leaving) && r->n < ROUND)
 			r->tasks[r->n++] = lp_retain(t);
 	}
 	lp_unlock(&w->lock);
@@ -70,10 +71,10 @@ static bool wait_for(struct lp_exec *e, struct lp_obj *o, lp_time deadline)
 }
 
 /* Cancels what runs for the host in this pool and waits for it; false: something did not end. */
-static bool end_tasks(struct lp_pool *p, struct lp_host *h, struct lp_exec *e, lp_time deadline)
+static bool end_tasks(struct lp_pool *p, struct lp_host *h, bool lasting, struct lp_exec *e, lp_time deadline)
 {
 	for (;;) {
-		struct round r = {.host = h};
+		struct round r = {.host = h, .lasting = lasting};
 		lp_pool_each_worker(p, collect, &r);
 		bool ended = true;
 		for (unsigned i = 0; i < r.n; i++)
@@ -90,10 +91,6 @@ static bool end_tasks(struct lp_pool *p, struct lp_host *h, struct lp_exec *e, l
 
 static void stop_pool(struct lp_pool *p, struct lp_exec *e, lp_time deadline)
 {
-	lp_lock(&p->lock);
-	if (lp_this_worker() && lp_this_worker()->pool == p)
-		p->threads--; /* os.exit in a task: this thread does not come back, nobody shall wait for it */
-	lp_unlock(&p->lock);
 	lp_pool_stop(p);
 	lp_lock(&p->lock);
 	bool any = p->threads > 0;
@@ -122,9 +119,14 @@ static void close_host(struct lp_host *h, struct lp_exec *e, struct lp_pool **po
 	lp_time now = lp_now();
 	lp_time detached_until = longest >= LP_FOREVER - now ? LP_FOREVER : now + longest;
 	for (unsigned i = 0; i < n; i++)
-		end_tasks(pools[i], h, e, now + STUCK_AFTER);
+		end_tasks(pools[i], h, false, e, now + STUCK_AFTER);
 	if (atomic_load(&h->detached) && !wait_for(e, &h->quiet.obj, detached_until))
 		fprintf(stderr, "lua-pool: %u detached tasks did not finish in time\n", atomic_load(&h->detached));
+	/* What these have started and left behind ends now, and they themselves if they are late. */
+	atomic_store(&h->over, true);
+	now = lp_now();
+	for (unsigned i = 0; i < n; i++)
+		end_tasks(pools[i], h, true, e, now + STUCK_AFTER);
 }
 
 static void close_hosts(struct lp_host **hosts, unsigned nhosts, bool all)
@@ -157,6 +159,7 @@ static void close_hosts(struct lp_host **hosts, unsigned nhosts, bool all)
 
 void lp_host_close(struct lp_host *h)
 {
+	lp_host_stand_still();
 	bool fresh = !atomic_load(&h->closing);
 	lp_host_forget(h);
 	if (fresh && h->obj.generation == lp_generation)
@@ -169,6 +172,8 @@ static void at_exit(void)
 		return; /* a forked child: the threads are the parent's */
 	static struct lp_host *hosts[MAX_HOSTS];
 	unsigned n = lp_host_all(hosts, MAX_HOSTS);
+	if (lp_this_worker())
+		lp_worker_leaves(lp_this_worker());
 	if (n)
 		close_hosts(hosts, n, true);
 	fflush(stdout);

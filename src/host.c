@@ -32,12 +32,26 @@ struct lp_host *lp_host_new(void *L)
 	h->L = L;
 	h->hook = NULL;
 	atomic_init(&h->closing, false);
+	atomic_init(&h->over, false);
 	atomic_init(&h->detached, 0);
 	lp_event_init(&h->quiet, &lp_event_class);
 	lp_lock(&hosts_lock);
 	lp_list_append(&hosts, &h->link);
 	lp_unlock(&hosts_lock);
 	return h;
+}
+
+static _Atomic bool exiting;
+
+void lp_host_exit_begins(void)
+{
+	atomic_store(&exiting, true);
+}
+
+void lp_host_stand_still(void)
+{
+	while (atomic_load_explicit(&exiting, memory_order_acquire))
+		lp_nap(LP_FOREVER);
 }
 
 void lp_host_detached_begin(struct lp_host *h)

@@ -16,11 +16,16 @@ struct lp_host {
 	void *hook;                    /* [exec] the debug hook when its wait began (Ctrl-C replaces it) */
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
+	_Atomic bool over;             /* closing, and the time for detached tasks is over */
 	struct lp_event quiet;         /* set while closing and detached == 0 */
 	struct lp_link link;           /* [hosts lock] all hosts of the process */
 };
 
 struct lp_host *lp_host_new(void *L);
+/* os.exit in a task ends the process on that worker's thread. A host's thread that comes out of a wait
+ * meanwhile must not run on: it would see its tasks cancelled, and might end the process with another status. */
+void lp_host_exit_begins(void);
+void lp_host_stand_still(void);          /* returns at once unless the exit has begun: then never */
 void lp_host_detached_begin(struct lp_host *h);
 void lp_host_detached_end(struct lp_host *h);
 

@@ -35,8 +35,11 @@ bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time
 				return true;
 		}
 	}
-	if (deadline != 0 && lp_spinning && spin(t))
+	if (deadline != 0 && lp_spinning && spin(t)) {
+		if (s->host)
+			lp_host_stand_still();
 		return true;
+	}
 	struct lp_node node = {.obj = &t->obj};
 	return lp_wait(L, s, &node, 1, deadline) >= 0;
 }

@@ -131,11 +131,13 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	struct lp_host *host = parent ? parent->host : s->worker ? s->worker->acting : s->host;
 	if (!host && s->worker)
 		return luaL_error(L, "no task runs here: init, finish and finalisers of a closing worker cannot start tasks");
-	if (!host || (mode != GO && atomic_load_explicit(&host->closing, memory_order_relaxed)))
+	bool lasting = mode == GO || (parent && parent->lasting);
+	if (!host || (!lasting && atomic_load_explicit(&host->closing, memory_order_relaxed)))
 		return luaL_error(L, "this Lua state is closing: no task can be started");
 	t->host = lp_retain(host);
 	t->pool = lp_retain(p);
 	t->detached = mode == GO;
+	t->lasting = lasting;
 	if (parent && mode != GO) {
 		struct lp_token *k = lp_task_token(parent);
 		if (!k)

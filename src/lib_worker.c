@@ -6,6 +6,7 @@
 
 #include "handle.h"
 #include "lib.h"
+#include "worker.h"
 
 /* print(...): one write per line, so that lines of several workers never mix. */
 static int worker_print(lua_State *L)
@@ -88,6 +89,13 @@ static int worker_exit(lua_State *L)
 		code = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
 	else if (!lua_isnoneornil(L, 1))
 		code = (int)luaL_checkinteger(L, 1);
+	static _Atomic bool begun;
+	if (lp_this_worker()) {
+		lp_host_exit_begins();
+		lp_worker_leaves(lp_this_worker());
+		while (atomic_exchange(&begun, true)) /* the first one ends the process */
+			lp_nap(LP_FOREVER);
+	}
 	exit(code);
 }
 

@@ -19,7 +19,7 @@ static struct lp_actor *owner_of(struct lp_mtx *m)
 static void give(struct lp_mtx *m, struct lp_actor *a, struct lp_node *n)
 {
 	atomic_store_explicit(&m->owner, a, memory_order_relaxed);
-	m->serial++;
+	atomic_store_explicit(&m->serial, m->serial + 1, memory_order_relaxed);
 	n->result = m->abandoned;
 	m->abandoned = false;
 }
@@ -65,11 +65,9 @@ void lp_mtx_unlock(struct lp_mtx *m, struct lp_actor *a)
 
 void lp_mtx_handle_gone(struct lp_mtx *m, struct lp_exec *e)
 {
-	/* Two counts, this one and the hold's: nobody else can lock, unlock or send it, so what we read
-	 * does not change. */
-	struct lp_actor *a = owner_of(m);
-	if (a && atomic_load(&m->obj.refs) == 2 && lp_actor_exec(a) == e)
-		lp_mtx_unlock(m, a);
+	/* Two counts, this one and the hold's: nobody else can lock, unlock or send it. */
+	if (atomic_load(&m->obj.refs) == 2 && e && lp_mtx_holder(&m->obj) == e)
+		lp_mtx_unlock(m, owner_of(m));
 }
 
 /* ---- waiting ---- */
@@ -139,7 +137,7 @@ void lp_mtx_init(struct lp_mtx *m, const struct lp_class *cls)
 	lp_obj_init(&m->obj, cls);
 	atomic_init(&m->lock.word, 0);
 	atomic_init(&m->owner, NULL);
-	m->serial = 0;
+	atomic_init(&m->serial, 0);
 	m->abandoned = false;
 	lp_list_init(&m->waiters);
 	m->hold = (struct lp_hold){.obj = &m->obj, .abandon = abandon};

@@ -24,7 +24,7 @@ struct lp_mtx {
 	struct lp_obj obj;
 	lp_mutex lock;
 	struct lp_actor *_Atomic owner;  /* written under lock; whether it is oneself may be asked without */
-	uint32_t serial;                 /* written under lock, grows with each taking; the owner may read it */
+	_Atomic uint32_t serial;         /* written under lock; grows with each taking */
 	bool abandoned;                  /* [lock] the last owner ended without unlocking */
 	struct lp_link waiters;          /* [lock] nodes, the longest wait first */
 	struct lp_hold hold;             /* [the owner's thread] */

@@ -166,12 +166,12 @@ void lp_park(struct lp_parker *p, lp_time deadline)
 {
 	uint32_t empty = 0;
 	if (!atomic_compare_exchange_strong(&p->word, &empty, 2)) {
-		atomic_store(&p->word, 0); /* a stored wake-up: consume it */
+		atomic_exchange(&p->word, 0); /* a stored wake-up: consume it, and see what its sender did before */
 		return;
 	}
 	struct timespec ts = to_timespec(deadline);
 	futex(&p->word, FUTEX_WAIT_BITSET, 2, deadline == LP_FOREVER ? NULL : &ts);
-	atomic_store(&p->word, 0);
+	atomic_exchange(&p->word, 0);
 }
 
 void lp_unpark(struct lp_parker *p)

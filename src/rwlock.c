@@ -17,6 +17,7 @@ static void enter(struct lp_rwlock *rw, struct lp_node *n)
 {
 	struct lp_rwhold *h = n->value;
 	n->result = rw->abandoned;
+	h->serial = ++rw->serial;
 	if (h->writes)
 		rw->abandoned = false;
 	lp_list_append(&rw->inside, &h->inside);
@@ -100,7 +101,7 @@ void lp_rwlock_handle_gone(struct lp_rwlock *rw, struct lp_exec *e)
 		h = lp_entry(rw->inside.next, struct lp_rwhold, inside);
 	/* `inside` is entered before the count is taken: a count that is not the hold's has a waker's
 	 * handle behind it, which still uses the lock. */
-	bool ours = h && lp_linked(&h->hold.link) && lp_actor_exec(h->actor) == e;
+	bool ours = h && e && lp_actor_exec(h->actor) == e && lp_linked(&h->hold.link);
 	lp_unlock(&rw->lock);
 	if (ours)
 		lp_rwlock_unlock(h);
@@ -183,6 +184,7 @@ struct lp_rwlock *lp_rwlock_new(void)
 	lp_list_init(&rw->inside);
 	lp_list_init(&rw->waiters);
 	rw->abandoned = false;
+	rw->serial = 0;
 	return rw;
 }
 

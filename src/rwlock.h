@@ -14,6 +14,7 @@ struct lp_rwhold {
 	struct lp_link inside;    /* [lock] in rwlock.inside */
 	struct lp_actor *actor;   /* [I] */
 	bool writes;              /* [I] */
+	uint32_t serial;          /* set before it is entered: tells it from a later one at its address */
 };
 
 struct lp_rwlock {
@@ -22,6 +23,7 @@ struct lp_rwlock {
 	struct lp_link inside;    /* [lock] records: any number that read, or one that writes */
 	struct lp_link waiters;   /* [lock] nodes, the longest wait first */
 	bool abandoned;           /* [lock] the last writer ended inside */
+	uint32_t serial;          /* [lock] */
 };
 
 extern const struct lp_class lp_rwlock_class;

@@ -114,6 +114,8 @@ int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_t
 	if (s->host)
 		s->host->hook = (void *)lua_gethook(s->L);
 	int fired = lp_wait_any(s->exec, nodes, n, deadline);
+	if (s->host)
+		lp_host_stand_still();
 	switch (fired) {
 	case LP_CANCELLED:
 		return lp_raise_interrupt(L, s);

@@ -275,7 +275,7 @@ struct lp_task *lp_task_new(void)
 	t->token = NULL;
 	t->source = NULL;
 	t->line = 0;
-	t->detached = t->lost = false;
+	t->detached = t->lasting = t->lost = false;
 	atomic_init(&t->has_room, false);
 	t->submitted = 0;
 	t->report = NULL;

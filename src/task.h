@@ -54,6 +54,7 @@ struct lp_task {
 	const char *source;          /* [I] where async was called: chunk name (never freed) */
 	int line;                    /* [I] 0: unknown */
 	bool detached;               /* [I] pool.go */
+	bool lasting;                /* [I] detached, or started by one that lasts: may outlive its host's code */
 	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
 	lp_time submitted;           /* [I] of a task that is timed (a sample); 0: not timed */
 	bool lost;                   /* failed and given up by all its futures: queued again to be reported */

@@ -154,7 +154,7 @@ static void run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 	enum lp_task_state how = LP_STOPPED;
 	/* The order is the other half of cancelling a tree: the canceller marks the token, then looks
 	 * through the workers; we are on the stack, then look at the mark. */
-	if (!lp_task_orphaned(t) && (t->detached || !t->host || !atomic_load(&t->host->closing)))
+	if (!lp_task_orphaned(t) && (!t->host || !atomic_load(t->lasting ? &t->host->over : &t->host->closing)))
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);
@@ -283,6 +283,20 @@ static _Thread_local struct lp_worker *this_worker;
 struct lp_worker *lp_this_worker(void)
 {
 	return this_worker;
+}
+
+void lp_worker_leaves(struct lp_worker *w)
+{
+	if (atomic_exchange(&w->leaving, true))
+		return;
+	lp_lock(&w->pool->lock);
+	w->pool->threads--;
+	lp_unlock(&w->pool->lock);
+	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
+		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
+		if (t && t->detached)
+			lp_host_detached_end(t->host);
+	}
 }
 
 /* The parker exists before the thread is known to anybody who might wake it. */

@@ -36,6 +36,7 @@ struct lp_worker {
 	lua_State *volatile running; /* [worker] the coroutine that runs Lua code now; read by our signal handler */
 	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
+	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
 	size_t memory;               /* [worker] bytes in use by L */
 	struct lp_counts counts;
@@ -57,6 +58,10 @@ void lp_worker_close_inliners(struct lp_pool *p);
 /* In a worker that is about to wait for t without a timeout: runs it here if it is pending, a
  * descendant of the current task (or `any`), and the C stack has room. True: it has ended. */
 bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool any);
+
+/* This worker's thread ends the process, or stands still because another does: nobody shall wait for
+ * it or for its tasks. */
+void lp_worker_leaves(struct lp_worker *w);
 
 /* The worker whose thread this is; NULL on the host's threads. */
 struct lp_worker *lp_this_worker(void);

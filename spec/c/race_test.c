@@ -2,8 +2,12 @@
  * fall into the same microseconds as the deliveries. What must hold: no permit is lost, none is made,
  * nobody waits for ever, and the answer names what was really consumed. */
 #include "../../src/event.h"
+#include <sched.h>
+
 #include "../../src/semaphore.h"
 #include "test.h"
+
+#include <sched.h>
 
 enum { THREADS = 4, OBJECTS = 5, PERMITS = 3 };
 
@@ -53,8 +57,9 @@ static void *cancel_at_random(void *arg)
 	uint64_t seed = 4711;
 	while (!atomic_load(&stop)) {
 		test_cancel(&execs[test_random(&seed) % THREADS]);
-		for (uint32_t i = test_random(&seed) % 2000; i; i--)
+		for (uint32_t i = test_random(&seed) % 500; i; i--)
 			lp_relax();
+		sched_yield();
 	}
 	return NULL;
 }
@@ -62,7 +67,7 @@ static void *cancel_at_random(void *arg)
 static void permits_survive(void)
 {
 	pthread_t t[THREADS];
-	rounds = test_rounds(300000);
+	rounds = test_rounds(60000);
 	for (int i = 0; i < OBJECTS; i++)
 		sems[i] = lp_semaphore_new(i < PERMITS ? 1 : 0);
 	for (int i = 0; i < THREADS; i++)
@@ -107,7 +112,7 @@ static void *runner(void *arg)
 
 static void a_baton_is_never_lost(void)
 {
-	rounds = test_rounds(60000);
+	rounds = test_rounds(20000);
 	baton[0] = lp_semaphore_new(1);
 	baton[1] = lp_semaphore_new(0);
 	pthread_t a = test_start(runner, (void *)0), b = test_start(runner, (void *)1);
@@ -127,7 +132,7 @@ static void *setter(void *arg)
 	int me = (int)(intptr_t)arg;
 	for (int i = 1; i <= rounds; i++) {
 		while (atomic_load(&go) < i)
-			lp_relax();
+			sched_yield(); /* more threads than cores */
 		lp_event_set(events[me]);
 	}
 	return NULL;
@@ -135,7 +140,7 @@ static void *setter(void *arg)
 
 static void simultaneous_sets(void)
 {
-	rounds = test_rounds(60000);
+	rounds = test_rounds(20000);
 	pthread_t t[3];
 	struct test_exec e;
 	test_exec_init(&e);

@@ -51,7 +51,7 @@ function child.run(script, options)
 	local result = { status = tonumber(read(paths.status)), out = read(paths.out), err = read(paths.err) }
 	for _, path in pairs(paths) do os.remove(path) end
 	-- The shell's own remark about a process that a signal ended is no output of ours.
-	result.err = result.err:gsub("[^\n]*%(core dumped%)[^\n]*\n", ""):gsub("[^\n]*: line %d+:[^\n]*\n", "")
+	result.err = ("\n" .. result.err):gsub("\n[%w ]*Terminated *\n", "\n"):gsub("\n[%w ]*Killed *\n", "\n"):gsub("^\n", "")
 	return result
 end
 

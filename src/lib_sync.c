@@ -1,0 +1,246 @@
+/* lib_sync: pool.condition, pool.semaphore and pool.barrier for Lua; opens the other locks too. */
+#include <stdio.h>
+
+#include "barrier.h"
+#include "condition.h"
+#include "handle.h"
+#include "lib_sync.h"
+#include "semaphore.h"
+#include "worker.h"
+
+/* ---- condition ---- */
+
+/* pool.condition() -> condition. */
+static int condition_new(lua_State *L)
+{
+	struct lp_handle *h = lp_handle_new(L, &lp_condition_class);
+	struct lp_condition *c = lp_condition_new();
+	if (!c)
+		return luaL_error(L, "not enough memory");
+	h->obj = &c->obj;
+	return 1;
+}
+
+static void set_shield(struct lp_state *s, uint32_t shield)
+{
+	if (s->worker)
+		lp_worker_set_scope(s->worker, shield, s->exec->actor->deadline);
+	else
+		s->exec->actor->shield = shield;
+}
+
+/* Takes the mutex again whatever is asked of us meanwhile: what was asked stays and is told afterwards. */
+static int relock(struct lp_state *s, struct lp_node *n)
+{
+	if (n->obj->cls->take(n->obj, n))
+		return 0;
+	struct lp_exec *e = s->exec;
+	bool (*signalled)(struct lp_exec *) = e->signalled;
+	e->signalled = NULL;
+	set_shield(s, e->actor->shield + 1);
+	int answer = lp_wait_one(e, n, LP_FOREVER);
+	set_shield(s, e->actor->shield - 1);
+	e->signalled = signalled;
+	return answer;
+}
+
+/* condition:wait(mutex [, timeout]) -> true / true, "abandoned" / nil, "timeout". The caller owns the
+ * mutex: it is unlocked while this waits and locked again whenever this returns or raises (but for a
+ * dead-lock in locking it again). Blocks; a cancellation point. */
+static int condition_wait(lua_State *L)
+{
+	struct lp_condition *c = lp_check(L, 1, &lp_condition_class);
+	struct lp_mtx *m = lp_check(L, 2, &lp_mtx_class);
+	lp_time deadline = lp_check_timeout(L, 3);
+	struct lp_state *s = lp_state(L);
+	struct lp_actor *a = lp_sync_actor(L, s);
+	if (!lp_mtx_owned(m, a))
+		luaL_argerror(L, 2, "the mutex is not locked by this task: lock it before waiting for the condition");
+	struct lp_condition_wait cw = {.m = m, .actor = a};
+	struct lp_node n = {.obj = &c->obj, .value = &cw};
+	struct lp_node again = {.obj = &m->obj, .value = a};
+	int answer = lp_sync_wait(L, s, &n, deadline);
+	if (cw.released) {
+		int locked = relock(s, &again);
+		if (locked < 0)
+			return lp_sync_raise(L, s, &again, locked);
+		lp_mtx_entered(m, a);
+	}
+	if (answer == LP_TIMEOUT)
+		return lp_push_timeout(L);
+	if (answer < 0)
+		return lp_sync_raise(L, s, &n, answer);
+	lua_pushboolean(L, 1);
+	if (!again.result)
+		return 1;
+	lua_pushliteral(L, "abandoned");
+	return 2;
+}
+
+static int wake(lua_State *L, bool all)
+{
+	struct lp_condition *c = lp_check(L, 1, &lp_condition_class);
+	lua_pushinteger(L, (lua_Integer)lp_condition_signal(c, all));
+	return 1;
+}
+
+/* condition:signal(), broadcast() -> how many were woken: the longest wait, or all. Never block; whoever
+ * changes what the mutex guards should own it. */
+static int condition_signal(lua_State *L)
+{
+	return wake(L, false);
+}
+
+static int condition_broadcast(lua_State *L)
+{
+	return wake(L, true);
+}
+
+static int condition_tostring(lua_State *L)
+{
+	struct lp_condition *c = lp_check(L, 1, &lp_condition_class);
+	int waiting = 0;
+	lp_lock(&c->lock);
+	for (struct lp_link *l = c->waiters.next; l != &c->waiters; l = l->next)
+		waiting++;
+	lp_unlock(&c->lock);
+	lua_pushfstring(L, "lua-pool.condition: %p (%d waiting)", (void *)c, waiting);
+	return 1;
+}
+
+/* ---- semaphore ---- */
+
+/* A number of permits; absent: `least`... only where the caller says so. */
+static uint32_t check_permits(lua_State *L, int index, lua_Integer least)
+{
+	return (uint32_t)lp_check_int(L, index, least, (lua_Integer)UINT32_MAX);
+}
+
+/* pool.semaphore(n) -> semaphore with n permits. */
+static int semaphore_new(lua_State *L)
+{
+	uint32_t n = check_permits(L, 1, 0);
+	struct lp_handle *h = lp_handle_new(L, &lp_semaphore_class);
+	struct lp_semaphore *sem = lp_semaphore_new(n);
+	if (!sem)
+		return luaL_error(L, "not enough memory");
+	h->obj = &sem->obj;
+	return 1;
+}
+
+/* semaphore:acquire([timeout]) -> true / nil, "timeout". Blocks; a cancellation point. */
+static int semaphore_acquire(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	struct lp_node n = {.obj = &sem->obj};
+	if (lp_wait(L, lp_state(L), &n, 1, lp_check_timeout(L, 2)) < 0)
+		return lp_push_timeout(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* semaphore:try_acquire() -> true / nil, "empty". */
+static int semaphore_try_acquire(lua_State *L)
+{
+	if (lp_semaphore_try_acquire(lp_check(L, 1, &lp_semaphore_class))) {
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	lua_pushnil(L);
+	lua_pushliteral(L, "empty");
+	return 2;
+}
+
+/* semaphore:release([n]): anybody may; n is 1 if absent. */
+static int semaphore_release(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	uint32_t n = lua_isnoneornil(L, 2) ? 1 : check_permits(L, 2, 1);
+	if (!lp_semaphore_release(sem, n))
+		return luaL_error(L, "a semaphore holds at most 4294967295 permits");
+	return 0;
+}
+
+/* semaphore:value() -> how many permits are there at this moment. */
+static int semaphore_value(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	lua_pushinteger(L, (lua_Integer)lp_semaphore_count(sem));
+	return 1;
+}
+
+static int semaphore_tostring(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	char text[64];
+	unsigned waiting = 0;
+	lp_lock(&sem->lock);
+	for (struct lp_link *l = sem->waiters.next; l != &sem->waiters; l = l->next)
+		waiting++;
+	lp_unlock(&sem->lock);
+	snprintf(text, sizeof text, "%u permits, %u waiting", (unsigned)lp_semaphore_count(sem), waiting);
+	lua_pushfstring(L, "lua-pool.semaphore: %p (%s)", (void *)sem, text);
+	return 1;
+}
+
+/* ---- barrier ---- */
+
+/* pool.barrier(n) -> barrier for n. */
+static int barrier_new(lua_State *L)
+{
+	uint32_t n = (uint32_t)lp_check_int(L, 1, 1, 1000000000);
+	struct lp_handle *h = lp_handle_new(L, &lp_barrier_class);
+	struct lp_barrier *b = lp_barrier_new(n);
+	if (!b)
+		return luaL_error(L, "not enough memory");
+	h->obj = &b->obj;
+	return 1;
+}
+
+/* barrier:wait([timeout]) -> 1 ... n, in the order of coming: n is the one that came last / nil, "timeout":
+ * it has not come, the barrier still needs n. Blocks; a cancellation point. */
+static int barrier_wait(lua_State *L)
+{
+	struct lp_barrier *b = lp_check(L, 1, &lp_barrier_class);
+	struct lp_state *s = lp_state(L);
+	struct lp_node n = {.obj = &b->obj};
+	int answer = lp_sync_wait(L, s, &n, lp_check_timeout(L, 2));
+	if (n.result == 0)
+		return answer == LP_TIMEOUT ? lp_push_timeout(L) : lp_sync_raise(L, s, &n, answer);
+	lua_pushinteger(L, n.result);
+	return 1;
+}
+
+static int barrier_tostring(lua_State *L)
+{
+	struct lp_barrier *b = lp_check(L, 1, &lp_barrier_class);
+	lua_pushfstring(L, "lua-pool.barrier: %p (%d of %d are here)", (void *)b, (int)atomic_load(&b->here), (int)b->size);
+	return 1;
+}
+
+/* ---- opening ---- */
+
+void lp_open_sync(lua_State *L, int state)
+{
+	static const luaL_Reg condition[] = {{"wait", condition_wait}, {"signal", condition_signal},
+		{"broadcast", condition_broadcast}, {NULL, NULL}};
+	static const luaL_Reg semaphore[] = {{"acquire", semaphore_acquire}, {"try_acquire", semaphore_try_acquire},
+		{"release", semaphore_release}, {"value", semaphore_value}, {NULL, NULL}};
+	static const luaL_Reg barrier[] = {{"wait", barrier_wait}, {NULL, NULL}};
+	static const luaL_Reg meta[][2] = {{{"__tostring", condition_tostring}, {NULL, NULL}},
+		{{"__tostring", semaphore_tostring}, {NULL, NULL}}, {{"__tostring", barrier_tostring}, {NULL, NULL}}};
+	static const luaL_Reg functions[] = {{"condition", condition_new}, {"semaphore", semaphore_new},
+		{"barrier", barrier_new}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	lp_handle_class(L, &lp_condition_class, condition, meta[0], 1);
+	lua_pushvalue(L, state);
+	lp_handle_class(L, &lp_semaphore_class, semaphore, meta[1], 1);
+	lua_pushvalue(L, state);
+	lp_handle_class(L, &lp_barrier_class, barrier, meta[2], 1);
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+	lp_open_guard(L, state);
+	lp_open_mutex(L, state);
+	lp_open_rwlock(L, state);
+	lp_open_once(L, state);
+}
