@@ -67,7 +67,7 @@ static void *cancel_at_random(void *arg)
 static void permits_survive(void)
 {
 	pthread_t t[THREADS];
-	rounds = test_rounds(60000);
+	rounds = test_rounds(10000);
 	for (int i = 0; i < OBJECTS; i++)
 		sems[i] = lp_semaphore_new(i < PERMITS ? 1 : 0);
 	for (int i = 0; i < THREADS; i++)
