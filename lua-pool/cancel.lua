@@ -5,6 +5,7 @@ local cancel = {}
 
 -- The standard pcall: that of a worker does not catch the task's own end, which here has to be seen.
 local protected = core.rawpcall or pcall
+core.rawpcall = protected
 local error = error
 
 local function after_shield(ok, ...)

@@ -112,7 +112,8 @@ options.pool = {
 	finish = check.fn,
 	on_error = check.fn_or_false,
 	name = check.string,
-	stack_size = check.bytes(2 ^ 20), -- Lua's own limit of C levels needs half of it
+	-- Lua's own limit of C levels, reached by string.gsub in its callback, takes half of it.
+	stack_size = check.bytes(rawget(_G, "jit") and 4 * 2 ^ 20 or 2 ^ 20),
 	idle_timeout = check.seconds,
 	memory_limit = check.bytes(65536),
 	libs = check.libs,

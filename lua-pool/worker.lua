@@ -62,8 +62,8 @@ local function prelude(config, core)
 	if math and math.randomseed then math.randomseed(core.seed()) end
 	if os then
 		os.exit = core.exit
-		local execute, child = os.execute, core.child
-		os.execute = execute and function(...) return child(execute, ...) end
+		local execute, booleans = core.execute, os.execute and os.execute() == true
+		os.execute = function(command) return execute(command, booleans) end
 	end
 	if io and io.popen then
 		local popen, child = io.popen, core.child

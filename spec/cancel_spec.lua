@@ -79,6 +79,10 @@ local loops = {
 		end
 	end,
 }
+if not is54 then
+	-- LuaJIT runs no hook inside a message handler: such a loop is beyond reach there.
+	loops["an xpcall whose handler loops"], loops["an xpcall whose handler is looping already"] = nil, nil
+end
 if is54 then
 	loops["__close inside loops"] = load [[
 		local up = ...
@@ -236,29 +240,15 @@ describe("cancel", function()
 	end)
 
 	it("of oneself raises at once", function()
-		local mine = pool.event()
-		local box = {}
-		local f = p:async(function(e, get)
-			e:wait()
-			local me = get:await()
+		local ch = pool.channel(1)
+		local f = p:async(function(c)
+			local me = c:receive()
 			pcall(function() me:cancel() end)
 			return "went on"
-		end, mine, p:async(function(x) return x end, 1))
-		box.f = f
-		mine:set()
-		f:wait(20)
-		-- The task has no way to its own future here; the channel-based form follows where channels exist.
-		if pool.channel then
-			local ch = pool.channel(1)
-			local g = p:async(function(c)
-				local me = c:receive()
-				pcall(function() me:cancel() end)
-				return "went on"
-			end, ch)
-			ch:send(g)
-			assert.is_true(g:wait(20))
-			assert.equal("cancelled", g:status())
-		end
+		end, ch)
+		ch:send(f)
+		assert.is_true(f:wait(20))
+		assert.equal("cancelled", f:status())
 	end)
 
 	it("goes down to children, not to tasks that are only awaited", function()

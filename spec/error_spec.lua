@@ -126,10 +126,11 @@ describe("what the task's own code breaks", function()
 		contained(function()
 			local function f() return 1 + f() end
 			return f()
-		end, "stack overflow")
+		end, both.jit and "err?o[rv]" or "stack overflow")
 	end)
 
-	it("is contained: an overflow of the C stack", function()
+	-- LuaJIT itself has no guard of the C stack: its own interpreter crashes on this.
+	if not both.jit then it("is contained: an overflow of the C stack", function()
 		contained(function()
 			local function f(s) return (s:gsub(".", f)) end
 			return f "x"
@@ -138,7 +139,7 @@ describe("what the task's own code breaks", function()
 			local t = setmetatable({}, { __index = function(t, k) return string.gsub("x", "x", function() return t[k + 1] end) end })
 			return t[1]
 		end, "overflow")
-	end)
+	end) end
 
 	it("is contained: an error in a message handler", function()
 		local ok, same, kind = pool.async(function()
@@ -252,7 +253,8 @@ describe("traceback", function()
 			return g()
 		end)
 		f:wait()
-		assert.truthy(f:traceback():find("overflow", 1, true), f:traceback())
+		-- LuaJIT may have no stack left for its own words.
+		assert.truthy(f:traceback():find("overflow", 1, true) or f:traceback():find("error handling", 1, true), f:traceback())
 	end)
 end)
 

@@ -70,7 +70,7 @@ describe("fork-join with a task per call", function()
 	end)
 
 	it("leaves C stack for a task that is run deep inside of others", function()
-		local p = pool.new { workers = 1, stack_size = 2 ^ 20, max_threads = 300 }
+		local p = pool.new { workers = 1, stack_size = both.jit and 4 * 2 ^ 20 or 2 ^ 20, max_threads = 300 }
 		local function overflow(s) return (s:gsub(".", overflow)) end
 		local function deeper(n)
 			local ok, err = pcall(overflow, "x")

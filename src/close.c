@@ -12,11 +12,13 @@ enum { MAX_POOLS = 4096, MAX_HOSTS = 1024, ROUND = 64 };
 
 static lp_mutex default_lock;
 static struct lp_pool *default_pool; /* [default_lock] counted */
-static uint32_t exit_generation;     /* the process that registered the exit handler */
+static _Atomic uint32_t exit_generation;     /* the process that registered the exit handler */
 
 static void forget_default(void)
 {
-	/* A forked child: the parent's default pool was renewed and goes on as ours. */
+	/* A forked child: the parent's default pool was renewed and goes on as ours; what is started in it from
+	 * now on has an end as well. */
+	exit_generation = lp_generation;
 }
 
 __attribute__((constructor)) static void close_open(void)
@@ -169,7 +171,7 @@ void lp_host_close(struct lp_host *h)
 static void at_exit(void)
 {
 	if (exit_generation != lp_generation)
-		return; /* a forked child: the threads are the parent's */
+		return; /* a fork that went past our handlers (vfork, clone): the threads are the parent's */
 	static struct lp_host *hosts[MAX_HOSTS];
 	unsigned n = lp_host_all(hosts, MAX_HOSTS);
 	if (lp_this_worker())

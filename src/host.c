@@ -4,9 +4,22 @@
 static lp_mutex hosts_lock;
 static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */
 
+/* A forked child: the states go on, their tasks are the parent's. */
+static void renew_hosts(void)
+{
+	for (struct lp_link *l = hosts.next; l != &hosts; l = l->next) {
+		struct lp_host *h = lp_entry(l, struct lp_host, link);
+		h->obj.generation = lp_generation;
+		atomic_store(&h->detached, 0);
+		atomic_store(&h->parker, NULL);
+		lp_event_init(&h->quiet, &lp_event_class);
+	}
+}
+
 __attribute__((constructor)) static void hosts_open(void)
 {
 	lp_fork_guard(&hosts_lock);
+	lp_fork_child(renew_hosts);
 }
 
 static void host_destroy(struct lp_obj *o)
@@ -31,6 +44,7 @@ struct lp_host *lp_host_new(void *L)
 	atomic_store(&h->actor.exec, &h->exec);
 	h->L = L;
 	h->hook = NULL;
+	atomic_init(&h->parker, NULL);
 	atomic_init(&h->closing, false);
 	atomic_init(&h->over, false);
 	atomic_init(&h->detached, 0);
@@ -52,6 +66,17 @@ void lp_host_stand_still(void)
 {
 	while (atomic_load_explicit(&exiting, memory_order_acquire))
 		lp_nap(LP_FOREVER);
+}
+
+void lp_host_wake_all(void)
+{
+	lp_lock(&hosts_lock);
+	for (struct lp_link *l = hosts.next; l != &hosts; l = l->next) {
+		struct lp_parker *p = atomic_load(&lp_entry(l, struct lp_host, link)->parker);
+		if (p)
+			lp_unpark(p); /* parkers are never freed; a needless wake-up does no harm */
+	}
+	lp_unlock(&hosts_lock);
 }
 
 void lp_host_detached_begin(struct lp_host *h)

@@ -13,6 +13,7 @@ struct lp_host {
 	struct lp_actor actor;
 	struct lp_exec exec;
 	void *L;                       /* [I] its lua_State, for `signalled` */
+	struct lp_parker *_Atomic parker; /* of the thread that waited for it last */
 	void *hook;                    /* [exec] the debug hook when its wait began (Ctrl-C replaces it) */
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
@@ -26,6 +27,7 @@ struct lp_host *lp_host_new(void *L);
  * meanwhile must not run on: it would see its tasks cancelled, and might end the process with another status. */
 void lp_host_exit_begins(void);
 void lp_host_stand_still(void);          /* returns at once unless the exit has begun: then never */
+void lp_host_wake_all(void);             /* those that wait look at their hook again */
 void lp_host_detached_begin(struct lp_host *h);
 void lp_host_detached_end(struct lp_host *h);
 

@@ -19,9 +19,14 @@ int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time de
 	lp_sync_actor(L, s);
 	if (!lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
 		return 0;
-	if (s->host)
+	if (s->host) { /* as lp_wait does */
 		s->host->hook = (void *)lua_gethook(s->L);
-	return lp_wait_one(s->exec, n, deadline);
+		atomic_store(&s->host->parker, lp_parker_self());
+	}
+	int answer = lp_wait_one(s->exec, n, deadline);
+	if (s->host)
+		lp_host_stand_still();
+	return answer;
 }
 
 int lp_sync_raise(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)

@@ -1,4 +1,4 @@
-/* lib_sync: pool.condition, pool.semaphore and pool.barrier for Lua; opens the other locks too. */
+/* lib_sync: pool.condition, pool.semaphore and pool.barrier for Lua; opens the other locks and pool.select too. */
 #include <stdio.h>
 
 #include "barrier.h"
@@ -243,4 +243,5 @@ void lp_open_sync(lua_State *L, int state)
 	lp_open_mutex(L, state);
 	lp_open_rwlock(L, state);
 	lp_open_once(L, state);
+	lp_open_select(L, state);
 }

@@ -99,13 +99,31 @@ static int worker_exit(lua_State *L)
 	exit(code);
 }
 
-/* child(f, ...) -> f's results, with an ordinary signal mask: what f starts is an ordinary process. */
+/* execute(command, booleans): os.execute of workers, with the results of this Lua's own. */
+static int worker_execute(lua_State *L)
+{
+	const char *command = luaL_optstring(L, 1, NULL);
+	bool booleans = lua_toboolean(L, 2);
+	int status = command ? lp_shell(command) : 1;
+	if (booleans && command)
+		return luaL_execresult(L, status);
+	if (booleans)
+		lua_pushboolean(L, 1);
+	else
+		lua_pushinteger(L, status);
+	return 1;
+}
+
+/* child(f, ...) -> f's results, with an ordinary signal mask: what f starts is an ordinary process. A signal of the
+ * host's that comes at this moment may be handled on this thread, and a wait of the host's is not ended by it:
+ * that is why the hosts look again. */
 static int child(lua_State *L)
 {
 	luaL_checkany(L, 1);
 	lp_child_signals(true);
 	int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
 	lp_child_signals(false);
+	lp_host_wake_all();
 	return status == LUA_OK ? lua_gettop(L) : lua_error(L);
 }
 
@@ -134,7 +152,7 @@ static int from_cpointer(lua_State *L)
 void lp_open_worker(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"print", worker_print}, {"alone", alone}, {"pin", pin}, {"seed", seed},
-		{"exit", worker_exit}, {"child", child}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
+		{"exit", worker_exit}, {"child", child}, {"execute", worker_execute}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
 		{NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);

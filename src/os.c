@@ -9,10 +9,12 @@
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -169,8 +171,10 @@ void lp_park(struct lp_parker *p, lp_time deadline)
 		atomic_exchange(&p->word, 0); /* a stored wake-up: consume it, and see what its sender did before */
 		return;
 	}
+	/* Always with a time: a wait without one is restarted by the kernel after a handler with SA_RESTART
+	 * (that of Ctrl-C in the `lua` program, say), and nobody would look at what the handler did. */
 	struct timespec ts = to_timespec(deadline);
-	futex(&p->word, FUTEX_WAIT_BITSET, 2, deadline == LP_FOREVER ? NULL : &ts);
+	futex(&p->word, FUTEX_WAIT_BITSET, 2, &ts);
 	atomic_exchange(&p->word, 0);
 }
 
@@ -356,6 +360,33 @@ void lp_child_signals(bool inside)
 	} else {
 		pthread_sigmask(SIG_SETMASK, &mask_outside, NULL);
 	}
+}
+
+int lp_shell(const char *command)
+{
+	extern char **environ;
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
+	posix_spawnattr_t attr;
+	sigset_t none;
+	pid_t pid;
+	int status, err = posix_spawnattr_init(&attr);
+	if (err) {
+		errno = err;
+		return -1;
+	}
+	sigemptyset(&none);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	err = posix_spawn(&pid, "/bin/sh", NULL, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	if (err) {
+		errno = err;
+		return -1;
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return status;
 }
 
 /* ---- fork ---- */

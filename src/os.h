@@ -95,6 +95,9 @@ void lp_thread_name(const char *name); /* of the calling thread; cut to 15 bytes
 size_t lp_stack_left(void);            /* bytes of C stack left, conservative; 0: not known */
 unsigned lp_cpu_count(void);           /* affinity mask and cgroup quota, at least 1 */
 void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts a child process */
+/* system(3) for workers: the shell gets an ordinary signal mask, and the process does not ignore Ctrl-C
+ * meanwhile. The shell's wait status, or -1 and errno. */
+int lp_shell(const char *command);
 
 /* ---- fork ---- */
 /* Grows in every child. An object of another generation belongs to an ancestor process. */

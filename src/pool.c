@@ -120,6 +120,7 @@ static struct lp_worker *take_idle(struct lp_pool *p)
 
 static bool start_thread(struct lp_pool *p)
 {
+	lp_pool_reap(p); /* threads that left after idle_timeout: until joined they keep their stacks */
 	struct lp_worker *w = lp_worker_new(p, true);
 	if (w) {
 		lp_lock(&p->lock);

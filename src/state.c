@@ -111,8 +111,10 @@ int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_t
 {
 	if (!s->exec || (!s->worker && !s->host))
 		return luaL_error(L, "this Lua state is closing: nothing can be waited for");
-	if (s->host)
+	if (s->host) {
 		s->host->hook = (void *)lua_gethook(s->L);
+		atomic_store(&s->host->parker, lp_parker_self());
+	}
 	int fired = lp_wait_any(s->exec, nodes, n, deadline);
 	if (s->host)
 		lp_host_stand_still();

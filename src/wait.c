@@ -158,6 +158,8 @@ static bool end_self(struct lp_wait *w)
 	}
 }
 
+enum { HOST_LOOKS_NS = 50000000 };
+
 static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
 {
 	for (;;) {
@@ -178,8 +180,12 @@ static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadl
 			why = until == deadline ? LP_TIMEOUT : LP_CANCELLED;
 		if (why && end_self(w))
 			return why;
-		if (!why)
-			lp_park(w->parker, until);
+		if (why)
+			continue;
+		/* A handler of the host may run in the instant before we sleep, or on another thread, and wakes
+		 * nobody: so a host looks again every now and then. Workers are woken by all that concerns them. */
+		lp_time look = e->signalled ? lp_now() + HOST_LOOKS_NS : LP_FOREVER;
+		lp_park(w->parker, look < until ? look : until);
 	}
 }
 

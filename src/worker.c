@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cancel.h"
+#include "mutex.h"
 
 /* ---- ids: small integers, unique among living workers ---- */
 
@@ -158,6 +159,7 @@ static void run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);
+	lp_held_release(&t->actor); /* what it left locked is marked as abandoned */
 	lp_worker_pop(w);
 	if (lp_cancel_word(&t->actor) || t->actor.deadline != LP_FOREVER)
 		lua_sethook(L, NULL, 0, 0);
@@ -294,8 +296,11 @@ void lp_worker_leaves(struct lp_worker *w)
 	lp_unlock(&w->pool->lock);
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && t->detached)
+		if (!t)
+			continue;
+		if (t->detached)
 			lp_host_detached_end(t->host);
+		lp_task_end(t, LP_STOPPED); /* for those who wait for it already */
 	}
 }
 
@@ -457,7 +462,14 @@ static void report_lost(struct lp_task *t)
 	lp_release(t);
 }
 
+/* A task has forked: in the child its thread is no worker any more. */
+static void forget_thread(void)
+{
+	this_worker = NULL;
+}
+
 __attribute__((constructor)) static void worker_open(void)
 {
+	lp_fork_child(forget_thread);
 	lp_task_lost = report_lost;
 }

@@ -15,8 +15,8 @@
 #include "stop.h"
 
 /* C stack that must be left for a task that starts on top of another: Lua's 200 C levels, each a
- * string.gsub, take 400 KB (tried). */
-enum { LP_TASK_STACK = 640 * 1024 };
+ * string.gsub, take 400 KB, and with LuaJIT's buffers of 8 KB more than four times that (tried). */
+enum { LP_TASK_STACK = (LP_LUAJIT ? 2560 : 640) * 1024 };
 enum { LP_MAX_WORKERS = 1024 }; /* live threads of all pools; id_count is one more */
 
 struct lp_worker {

@@ -34,7 +34,7 @@ case $build in
 *-thread*)
 	sanitizer=thread
 	runtime=$(gcc -print-file-name=libtsan.so)
-	env+=("TSAN_OPTIONS=exitcode=66:second_deadlock_stack=1:die_after_fork=0:suppressions=$PWD/tools/tsan.supp:${TSAN_OPTIONS:-}")
+	env+=("TSAN_OPTIONS=exitcode=66:second_deadlock_stack=1:die_after_fork=0:report_thread_leaks=0:suppressions=$PWD/tools/tsan.supp:${TSAN_OPTIONS:-}")
 	# Its shadow memory wants the addresses that a much randomised layout may take.
 	if setarch -R true 2>/dev/null; then prefix+=(setarch -R); fi
 	;;

@@ -2,10 +2,10 @@
 local proc = {}
 
 local function field(name)
-	for line in io.lines "/proc/self/status" do
-		local value = line:match("^" .. name .. ":%s*(%S+)")
-		if value then return value end
-	end
+	local f = assert(io.open "/proc/self/status")
+	local text = f:read "*a"
+	f:close()
+	return text:match("\n" .. name .. ":%s*(%S+)")
 end
 
 --- Bytes of memory in use.
