@@ -70,7 +70,8 @@ describe("fork-join with a task per call", function()
 	end)
 
 	it("leaves C stack for a task that is run deep inside of others", function()
-		local p = pool.new { workers = 1, stack_size = both.jit and 4 * 2 ^ 20 or 2 ^ 20, max_threads = 300 }
+		local p = pool.new { workers = 1, stack_size = (sanitizer and 8 or both.jit and 4 or 1) * 2 ^ 20,
+			max_threads = 300 }
 		local function overflow(s) return (s:gsub(".", overflow)) end
 		local function deeper(n)
 			local ok, err = pcall(overflow, "x")
@@ -401,7 +402,7 @@ describe("memory", function()
 		local p = pool.new { workers = 1 }
 		local closed = pool.new { workers = 1 }
 		closed:close()
-		local n = scale(20000)
+		local n = sanitizer and 500 or scale(20000) -- ThreadSanitizer keeps memory for each longjmp
 		for _, call in ipairs {
 			function() p:async(42) end,
 			function() p:async(print, long, { 1, 2, co }) end,

@@ -47,12 +47,15 @@ bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time
 /* Pushes the error of a failed or cancelled task. */
 static void push_error(lua_State *L, struct lp_state *s, struct lp_task *t)
 {
-	if (lp_task_state(t) == LP_STOPPED)
+	if (lp_task_state(t) == LP_STOPPED) {
+		if (s->host)
+			lp_host_stand_still(); /* os.exit in a task may be what ended it */
 		lp_push(L, &lp_cancelled_value);
-	else if (t->msg.nvalues == 0)
+	} else if (t->msg.nvalues == 0) {
 		lua_pushliteral(L, "not enough memory");
-	else
+	} else {
 		lp_decode(L, s->values, &t->msg);
+	}
 }
 
 /* future:await([timeout]) -> results / nil, "timeout"; raises the task's error. */

@@ -109,8 +109,10 @@ static void add(lua_State *L, struct lp_state *s, struct selection *sel, int ite
 		add_send(L, s, sel, item);
 		return;
 	}
-	if (!o)
+	if (!o) {
 		refuse(L, item, luaL_typename(L, -1));
+		return;
+	}
 	if (o->cls != &lp_task_class && o->cls != &lp_channel_class && o->cls != &lp_event_class &&
 		o->cls != &lp_semaphore_class && o->cls != &lp_mtx_class)
 		refuse(L, item, o->cls->name);

@@ -27,15 +27,14 @@ local names = {}
 for name in p:imap(string.upper, {"a", "b", "c"}) do names[#names + 1] = name end
 check(table.concat(names) == "ABC", "imap")
 
-local up = pool.event()
-local ch = pool.channel(4)
-local task = p:async(function(e, c)
+-- Sent before it is received: when no thread can be started, the task runs inside async.
+local up, ch = pool.event(), pool.channel(4)
+ch:send(("x"):rep(2000), {1, {2}})
+local text, list = p:async(function(e, c)
 	e:set()
 	return c:receive()
-end, up, ch)
+end, up, ch):await()
 up:wait()
-ch:send(("x"):rep(2000), {1, {2}})
-local text, list = task:await()
 check(#text == 2000 and list[2][1] == 2, "channel")
 
 p:go(error, "nobody looks")
