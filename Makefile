@@ -72,7 +72,7 @@ COMMA := ,
 SAN_FLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined) \
              $(if $(filter thread,$(SAN)),-fsanitize=thread) $(if $(SAN),-fno-omit-frame-pointer)
 WARN  := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
-         -Wvla -Wundef -Wwrite-strings $(if $(WERROR),-Werror)
+         -Wvla -Wundef -Wwrite-strings -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
 # gcc warns that ThreadSanitizer does not model fences.
 ifeq ($(SAN),thread)
 WARN  += $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),,-Wno-tsan)

@@ -83,7 +83,6 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_channel(L, state);
 	lp_open_counter(L, state);
 	lp_open_sync(L, state);
-	lp_open_select(L, state);
 	lp_open_worker(L, state);
 	lp_open_cancel(L, state);
 	lp_open_clock(L, state);

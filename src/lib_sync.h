@@ -37,7 +37,6 @@ struct lp_guard *lp_push_guard(lua_State *L);
 void lp_open_mutex(lua_State *L, int state);
 void lp_open_rwlock(lua_State *L, int state);
 void lp_open_once(lua_State *L, int state);
-void lp_open_select(lua_State *L, int state);
 void lp_open_guard(lua_State *L, int state);
 
 #endif

@@ -122,14 +122,18 @@ static struct lp_parker *free_parkers; /* [parkers_lock] */
 static pthread_key_t thread_key;
 static _Thread_local struct lp_parker *my_parker;
 
-static void thread_gone(void *parker)
+void lp_parker_give(struct lp_parker *p)
 {
-	struct lp_parker *p = parker;
-	my_parker = NULL;
 	lp_lock(&parkers_lock);
 	p->next_free = free_parkers;
 	free_parkers = p;
 	lp_unlock(&parkers_lock);
+}
+
+static void thread_gone(void *parker)
+{
+	my_parker = NULL;
+	lp_parker_give(parker);
 }
 
 static void renew_parkers(void)
@@ -147,10 +151,8 @@ __attribute__((constructor)) static void parkers_open(void)
 	lp_fork_child(renew_parkers);
 }
 
-struct lp_parker *lp_parker_self(void)
+struct lp_parker *lp_parker_new(void)
 {
-	if (my_parker)
-		return my_parker;
 	lp_lock(&parkers_lock);
 	struct lp_parker *p = free_parkers;
 	if (p)
@@ -158,10 +160,23 @@ struct lp_parker *lp_parker_self(void)
 	lp_unlock(&parkers_lock);
 	if (!p && (p = lp_alloc(sizeof *p)))
 		atomic_init(&p->word, 0);
-	if (p && pthread_setspecific(thread_key, p) != 0) {
+	return p;
+}
+
+void lp_parker_adopt(struct lp_parker *p)
+{
+	my_parker = p;
+	if (pthread_setspecific(thread_key, p) != 0) {
 		/* Out of memory for the key: usable, but not given back when the thread ends. */
 	}
-	return my_parker = p;
+}
+
+struct lp_parker *lp_parker_self(void)
+{
+	struct lp_parker *p = my_parker ? NULL : lp_parker_new();
+	if (p)
+		lp_parker_adopt(p);
+	return my_parker;
 }
 
 void lp_park(struct lp_parker *p, lp_time deadline)

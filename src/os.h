@@ -78,6 +78,10 @@ struct lp_parker {
 	struct lp_parker *next_free;
 };
 struct lp_parker *lp_parker_self(void); /* this thread's; NULL if out of memory */
+/* For a thread that is about to start, so that the thread itself cannot fail: it adopts it first thing. */
+struct lp_parker *lp_parker_new(void);  /* NULL: out of memory */
+void lp_parker_adopt(struct lp_parker *p);
+void lp_parker_give(struct lp_parker *p); /* the thread did not start */
 /* Returns after a wake-up (which is consumed), at the deadline, after a signal, or for no
  * reason: callers loop over their own condition. */
 void lp_park(struct lp_parker *p, lp_time deadline);

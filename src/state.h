@@ -62,6 +62,7 @@ void lp_open_channel(lua_State *L, int state);
 void lp_open_counter(lua_State *L, int state);
 void lp_open_sync(lua_State *L, int state);   /* mutex, condition, semaphore, rwlock, barrier, once */
 void lp_open_clock(lua_State *L, int state);
+void lp_open_select(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);

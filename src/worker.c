@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "worker.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -304,13 +305,10 @@ void lp_worker_leaves(struct lp_worker *w)
 	}
 }
 
-/* The parker exists before the thread is known to anybody who might wake it. */
 static void *thread_main(void *arg)
 {
 	struct lp_worker *w = arg;
-	while (!lp_parker_self())
-		lp_nap(lp_now() + LP_SECOND / 1000); /* 16 bytes: memory will come back, or nothing works */
-	atomic_store(&w->parker, lp_parker_self());
+	lp_parker_adopt(atomic_load(&w->parker));
 	this_worker = w;
 	lp_install_handler();
 	return worker_thread(w);
@@ -318,7 +316,14 @@ static void *thread_main(void *arg)
 
 int lp_worker_start(struct lp_worker *w)
 {
-	return lp_thread_start(&w->thread, thread_main, w, w->pool->opt.stack_size);
+	struct lp_parker *p = lp_parker_new();
+	if (!p)
+		return ENOMEM;
+	atomic_store(&w->parker, p);
+	int err = lp_thread_start(&w->thread, thread_main, w, w->pool->opt.stack_size);
+	if (err)
+		lp_parker_give(p);
+	return err;
 }
 
 /* ---- inlining ---- */
