@@ -56,28 +56,23 @@ function harness.machine()
 	return machine
 end
 
---- How many cores other programs keep busy at the moment.
-function harness.load()
-	local function ticks()
+--- A function that tells how many cores other programs have kept busy since this call.
+function harness.others()
+	local function busy()
 		local f = io.open "/proc/stat"
-		if not f then return 0, 1, 1 end
-		local line, cores = f:read "*l", 0
-		for l in f:lines() do
-			if l:find "^cpu%d" then cores = cores + 1 end
-		end
-		f:close()
-		local all, idle, i = 0, 0, 0
+		local line = f and f:read "*l" or ""
+		if f then f:close() end
+		local sum, i = 0, 0
 		for n in line:gmatch "%d+" do
 			i = i + 1
-			all = all + tonumber(n)
-			if i == 4 or i == 5 then idle = idle + tonumber(n) end
+			if i ~= 4 and i ~= 5 then sum = sum + tonumber(n) end -- not: idle, waiting for a disk
 		end
-		return all - idle, all, cores
+		return sum / 100 -- ticks to seconds, on every Linux that we know
 	end
-	local busy0, all0, cores = ticks()
-	pool.sleep(0.5)
-	local busy1, all1 = ticks()
-	return (busy1 - busy0) / math.max(1, all1 - all0) * cores
+	local busy0, own0, start = busy(), os.clock(), pool.now()
+	return function()
+		return math.max(0, (busy() - busy0 - (os.clock() - own0)) / (pool.now() - start))
+	end
 end
 
 --- Bytes of memory that the process really has.
@@ -86,6 +81,19 @@ function harness.resident()
 	local text = f:read "*a"
 	f:close()
 	return tonumber(text:match "VmRSS:%s*(%d+)") * 1024
+end
+
+--- Bytes of memory that mappings of about `size` bytes really have: the used part of the stacks of threads that were
+--- started with this size, if nothing else has it.
+function harness.resident_stacks(size)
+	local sum, count, here = 0, 0, false
+	for line in io.lines "/proc/self/smaps" do
+		local kb = line:match "^Size:%s*(%d+)"
+		if kb then here = math.abs(kb * 1024 - size) <= 8192 end
+		local rss = here and line:match "^Rss:%s*(%d+)"
+		if rss then sum, count = sum + rss * 1024, count + 1 end
+	end
+	return sum, count
 end
 
 -- ---- lua-luv's work queue, for comparison ----
