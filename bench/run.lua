@@ -6,7 +6,15 @@
 -- what the row names. The targets are the project's own.
 local pool = require "lua-pool"
 local harness = require "bench.harness"
-local rows = require "bench.rows"
+
+-- One file per subject; each answers a list of rows {name, measure = function(context, report)}.
+local subjects = {
+	"core",
+}
+local rows = {}
+for _, subject in ipairs(subjects) do
+	for _, row in ipairs(require("bench.rows." .. subject)) do rows[#rows + 1] = row end
+end
 
 local wanted = arg[1] or ""
 

@@ -1,4 +1,5 @@
--- rows: what is measured. measure(context, report) reports one line or more; a line has the target it is held to.
+-- core: rows of tasks, values, cancellation. measure(context, report) reports one line or more; a line has the
+-- target that it is held to.
 local pool = require "lua-pool"
 local harness = require "bench.harness"
 
