@@ -62,7 +62,8 @@ local function prelude(config, core)
 	if math and math.randomseed then math.randomseed(core.seed()) end
 	if os then
 		os.exit = core.exit
-		local execute, booleans = core.execute, os.execute and os.execute() == true
+		-- Lua 5.4's forms of the results, which a LuaJIT may have been built with. (os.execute() would tell, but starts a shell.)
+		local execute, booleans = core.execute, table ~= nil and table.pack ~= nil
 		os.execute = function(command) return execute(command, booleans) end
 	end
 	if io and io.popen then
