@@ -111,6 +111,19 @@ void lp_fork_guard(lp_mutex *m);
 /* Called in the child, after lp_generation has grown. */
 void lp_fork_child(void (*renew)(void));
 
+/* ---- meeting: a stream between us and code of this process that can connect to a unix socket ---- */
+struct lp_meet {
+	int fd;         /* listens; -1: closed */
+	char path[104]; /* its address, in a folder of its own; "": none */
+};
+/* Listens below `folder`. 0 or an errno; then it is closed. */
+int lp_meet_open(struct lp_meet *m, const char *folder);
+/* Our end (non-blocking, closed by exec) of the connection that this process has made; -1 and errno (EAGAIN: it has
+ * made none). Hangs up on any other process. */
+int lp_meet_accept(struct lp_meet *m);
+void lp_meet_close(struct lp_meet *m); /* the name goes; what was accepted stays */
+bool lp_ring(int fd); /* one byte, never blocks; false: the other end is gone */
+
 /* Keeps a loaded shared object for the life of the process. */
 void lp_pin_library(const char *path);
 

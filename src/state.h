@@ -21,6 +21,7 @@ struct lp_state {
 	struct lp_worker *worker;  /* [I] NULL in a state of the host program */
 	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
 	unsigned submits;          /* counts, to time a sample of the tasks */
+	bool early;                /* a server may be in its init phase, before it forks (lib_pool.c: on_early) */
 	const char *source, *chunk_name; /* the last answer of lp_state_chunk_name */
 };
 
@@ -66,5 +67,6 @@ void lp_open_select(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);
+void lp_open_meet(lua_State *L, int state);
 
 #endif
