@@ -87,6 +87,15 @@ core.on_default(function()
 	return core.share_default(create(configured))
 end)
 
+-- nginx runs init_by_lua before it forks its worker processes.
+local ngx = rawget(_G, "ngx")
+if type(ngx) == "table" and type(ngx.get_phase) == "function" and ngx.get_phase() == "init" then
+	core.on_early(function()
+		return ngx.get_phase() == "init" and "no task can be started in init_by_lua: nginx forks its worker processes afterwards, "
+			.. "and the threads would not be there; use init_worker_by_lua (pool.new and pool.configure are fine here)" or nil
+	end)
+end
+
 -- The methods of pools that are written in Lua, and the module's functions that mean the default pool.
 local methods = core.classes["lua-pool.pool"]
 for name, f in pairs(map) do

@@ -9,6 +9,7 @@
 #include "values.h"
 
 static const char make_default_key; /* registry: function that creates the default pool */
+static const char early_key;        /* registry: function that says why no thread may start yet */
 
 bool lp_spinning;
 
@@ -90,6 +91,18 @@ static int raise_broken(lua_State *L, struct lp_state *s, struct lp_pool *p)
 	return lua_error(L);
 }
 
+/* A server that loads us before it forks its workers: a thread started now would be missing in all of them. The
+ * function answers why not, or nil once that time is over; then it is asked no more. */
+static void check_early(lua_State *L, struct lp_state *s)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &early_key);
+	lua_call(L, 0, 1);
+	if (lua_isstring(L, -1))
+		luaL_error(L, "%s", lua_tostring(L, -1));
+	lua_pop(L, 1);
+	s->early = false;
+}
+
 enum mode { ASYNC, TRY, GO };
 
 static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum mode mode)
@@ -117,6 +130,8 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	check_callable(L, first);
 	if (atomic_load_explicit(&p->broken, memory_order_relaxed))
 		return raise_broken(L, s, p);
+	if (s->early)
+		check_early(L, s);
 	int last = lua_gettop(L);
 	struct lp_handle *h = lp_handle_new(L, &lp_task_class); /* the anchor of all that follows */
 	struct lp_task *t = lp_task_new();
@@ -335,6 +350,17 @@ static int on_default(lua_State *L)
 	return 0;
 }
 
+/* on_early(fn): asks fn before each submission, until it answers nil, whether it is too early for threads. */
+static int on_early(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	lua_settop(L, 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &early_key);
+	s->early = true;
+	return 0;
+}
+
 /* default() -> the handle of the pool that the module's functions use (not in a worker). */
 static int get_default(lua_State *L)
 {
@@ -497,7 +523,7 @@ void lp_open_pool(lua_State *L, int state)
 		{"__tostring", pool_tostring}, {"__close", pool_end}, {"__eq", pool_eq}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"async", module_async}, {"try_async", module_try_async},
 		{"go", module_go}, {"new_pool", new_pool}, {"share_default", share_default},
-		{"has_default", has_default}, {"on_default", on_default}, {"default", get_default},
+		{"has_default", has_default}, {"on_default", on_default}, {"on_early", on_early}, {"default", get_default},
 		{"worker_id", worker_id}, {"id_count", id_count}, {"cpu_count", cpu_count}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_pool_ref_class, methods, meta, 1);
