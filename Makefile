@@ -211,12 +211,12 @@ demo:
 	@tools/env.sh $(BUILD) $(LUA_EXE) examples/wordcount.lua
 
 test:
-	@tools/deps.sh test $(filter jit,$(FLAVOUR))
+	@tools/deps.sh test loops $(filter jit,$(FLAVOUR))
 	@$(MAKE) --no-print-directory -s tests
 	@tools/test.sh $(BUILD) $(SPECS)
 
 check:
-	@tools/deps.sh test jit check
+	@tools/deps.sh test jit check loops
 	@tools/check.sh all
 
 bench:

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The whole check, or parts of it: tools/check.sh all | PART...
 #   jit        every spec on LuaJIT
+#   nginx      the specs that start a real nginx, which is LuaJIT
 #   portable   every spec with LUA_POOL_PORTABLE=1, on both Luas
 #   lint       luacheck, cppcheck, shell syntax, exported symbols, forgotten files
 #   werror     gcc and clang, both Luas, warnings are errors
@@ -66,6 +67,12 @@ core() {
 part_jit() {
 	have luajit LuaJIT || return 0
 	if [ "${QUICK:-}" ]; then core build/jit LUA=jit; else suite build/jit LUA=jit; fi
+}
+
+part_nginx() {
+	have luajit nginx && have nginx nginx || return 0
+	try "build build/jit" build build LUA=jit || return 1
+	tools/test.sh build/jit spec/nginx/*_spec.lua
 }
 
 part_portable() {
