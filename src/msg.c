@@ -88,3 +88,20 @@ bool lp_msg_move(struct lp_msg *to, struct lp_msg *from)
 	from->nobjs = from->capobjs = from->nvalues = 0;
 	return true;
 }
+
+bool lp_msg_copy(struct lp_msg *to, const struct lp_msg *from)
+{
+	uint32_t index;
+	if (!lp_msg_room(to, from->len))
+		return false;
+	for (uint32_t i = 0; i < from->nobjs; i++)
+		if (!lp_msg_add_obj(to, from->objs[i], &index)) {
+			lp_msg_clear(to);
+			return false;
+		}
+	if (from->len)
+		memcpy(to->data, from->data, from->len);
+	to->len = from->len;
+	to->nvalues = from->nvalues;
+	return true;
+}

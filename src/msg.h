@@ -28,6 +28,8 @@ void lp_msg_clear(struct lp_msg *m);
 /* Moves the content; `to` must be empty. Inline bytes are copied (cannot fail if to's inline
  * buffer is as large; else false when out of memory and nothing moved). */
 bool lp_msg_move(struct lp_msg *to, struct lp_msg *from);
+/* A copy with counts of its own; `to` must be empty. False: out of memory, and it is empty again. */
+bool lp_msg_copy(struct lp_msg *to, const struct lp_msg *from);
 
 static inline bool lp_msg_room(struct lp_msg *m, size_t n)
 {

@@ -110,7 +110,6 @@ void lp_counts_add(struct lp_counts *to, struct lp_counts *from);
 bool lp_pool_capped(struct lp_pool *p);                /* no further thread can be had */
 void lp_pool_stuck(struct lp_pool *p);                 /* all wait, work is queued: says so once */
 bool lp_pool_break(struct lp_pool *p, struct lp_msg *error, char *report); /* `init` failed: takes over both, or false */
-bool lp_msg_copy(struct lp_msg *to, const struct lp_msg *from);
 void lp_pool_settle(struct lp_pool *p);                /* ends a draining pool that has nothing left to do */
 void lp_pool_resize(struct lp_pool *p, unsigned workers);
 /* It waits no more (taken, inlined, cancelled): its place under queue_limit is free again. */
@@ -123,7 +122,7 @@ void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void 
 /* All pools, retained. */
 unsigned lp_pool_all(struct lp_pool **pools, unsigned max);
 
-/* ---- for worker.c ---- */
+/* ---- sched.c: for worker.c and pool.c ---- */
 /* The worker has neither task nor permit: parks until it is handed a permit and the token (true),
  * or has to end (false). */
 bool lp_pool_park(struct lp_pool *p, struct lp_worker *w);
@@ -132,5 +131,6 @@ bool lp_pool_park(struct lp_pool *p, struct lp_worker *w);
 struct lp_task *lp_pool_next(struct lp_pool *p, bool searching);
 /* The last thing that a worker's thread does: w may be gone when it returns. */
 void lp_pool_worker_exits(struct lp_pool *p, struct lp_worker *w);
+void lp_pool_dismiss(struct lp_pool *p);               /* stopping: sends the parked ones home */
 
 #endif

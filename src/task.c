@@ -1,194 +1,7 @@
-/* task: see task.h. Slots are recycled per thread: taking and returning one on the same thread costs
- * no lock and no malloc; one that is released on another thread goes back over a lock-free stack.
- * (glibc's free of another thread's memory takes 65 ns and more, and bounces the arena.) */
+/* task: see task.h. The task as an object to wait for, and its life. */
 #include "task.h"
 
-#include <string.h>
-
-#include "cancel.h"
-
 void (*lp_task_lost)(struct lp_task *t);
-
-/* ---- slots ---- */
-
-enum { KEEP = 4096 }; /* slots kept per thread: 1.3 MB at the most, a burst of 4,000 without malloc */
-
-struct lp_slots {
-	struct lp_task *local;             /* [thread] linked by next */
-	unsigned count;                    /* [thread] */
-	_Atomic(struct lp_task *) remote;  /* returned by other threads */
-	_Atomic uint32_t refs;             /* one for the thread, one per slot that is out */
-};
-
-static _Thread_local struct lp_slots *my_slots;
-static pthread_key_t slots_key;
-
-static void free_list(struct lp_task *t)
-{
-	while (t) {
-		struct lp_task *next = t->next;
-		lp_free(t);
-		t = next;
-	}
-}
-
-/* Slots that are out keep the record alive; whoever brings the last one back frees it. */
-static void slots_release(struct lp_slots *s)
-{
-	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	free_list(atomic_exchange(&s->remote, NULL));
-	lp_free(s);
-}
-
-static void slots_thread_ends(void *slots)
-{
-	struct lp_slots *s = slots;
-	my_slots = NULL;
-	free_list(s->local);
-	s->local = NULL;
-	s->count = KEEP; /* nothing is kept from now on */
-	slots_release(s);
-}
-
-__attribute__((constructor)) static void slots_open(void)
-{
-	pthread_key_create(&slots_key, slots_thread_ends);
-}
-
-static struct lp_slots *slots_self(void)
-{
-	if (!my_slots && (my_slots = lp_alloc(sizeof *my_slots))) {
-		memset(my_slots, 0, sizeof *my_slots);
-		atomic_init(&my_slots->refs, 1);
-		pthread_setspecific(slots_key, my_slots);
-	}
-	return my_slots;
-}
-
-static struct lp_task *slot_take(void)
-{
-	struct lp_slots *s = slots_self();
-	if (!s)
-		return NULL;
-	struct lp_task *t = s->local;
-	if (!t && atomic_load_explicit(&s->remote, memory_order_relaxed)) {
-		t = s->local = atomic_exchange_explicit(&s->remote, NULL, memory_order_acquire);
-		for (struct lp_task *i = t; i; i = i->next)
-			s->count++;
-	}
-	if (t) {
-		s->local = t->next;
-		s->count--;
-	} else {
-		if (!(t = lp_alloc(sizeof *t)))
-			return NULL;
-		t->owner = s;
-	}
-	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
-	return t;
-}
-
-static void slot_return(struct lp_task *t)
-{
-	struct lp_slots *s = t->owner;
-	if (s == my_slots) {
-		if (s->count < KEEP) {
-			t->next = s->local;
-			s->local = t;
-			s->count++;
-		} else {
-			lp_free(t);
-		}
-	} else {
-		struct lp_task *head = atomic_load_explicit(&s->remote, memory_order_relaxed);
-		do
-			t->next = head;
-		while (!atomic_compare_exchange_weak_explicit(&s->remote, &head, t, memory_order_release,
-			memory_order_relaxed));
-	}
-	slots_release(s);
-}
-
-/* ---- tokens ---- */
-
-static void token_destroy(struct lp_obj *o)
-{
-	struct lp_token *k = (struct lp_token *)o;
-	lp_release(k->parent);
-	lp_free(k);
-}
-
-static const struct lp_class token_class = {.name = "lua-pool.token", .destroy = token_destroy};
-
-static void token_end(struct lp_token *k)
-{
-	lp_lock(&k->lock);
-	struct lp_token *parent = k->parent;
-	k->parent = NULL;
-	lp_unlock(&k->lock);
-	lp_release(parent);
-}
-
-struct lp_token *lp_task_token(struct lp_task *t)
-{
-	struct lp_token *k = t->token;
-	if (k || !(k = lp_alloc(sizeof *k)))
-		return k;
-	lp_obj_init(&k->obj, &token_class);
-	atomic_init(&k->lock.word, 0);
-	atomic_init(&k->cancelled, false);
-	k->parent = t->parent ? lp_retain(t->parent) : NULL;
-	lp_lock(&t->lock);
-	t->token = k;
-	lp_unlock(&t->lock);
-	/* The canceller asks, then looks for a token to mark; we show it, then look whether we were asked. */
-	if (lp_cancel_word(&t->actor) & LP_CANCEL_ASKED)
-		atomic_store(&k->cancelled, true);
-	return k;
-}
-
-struct lp_token *lp_task_token_ref(struct lp_task *t)
-{
-	lp_lock(&t->lock);
-	struct lp_token *k = t->token ? lp_retain(t->token) : NULL;
-	lp_unlock(&t->lock);
-	return k;
-}
-
-void lp_task_drop_token(struct lp_task *t)
-{
-	struct lp_token *k = t->token;
-	if (!k)
-		return;
-	lp_lock(&t->lock);
-	t->token = NULL;
-	lp_unlock(&t->lock);
-	token_end(k);
-	lp_release(k);
-}
-
-static struct lp_token *token_parent(struct lp_token *k)
-{
-	lp_lock(&k->lock);
-	struct lp_token *parent = k->parent ? lp_retain(k->parent) : NULL;
-	lp_unlock(&k->lock);
-	return parent;
-}
-
-bool lp_task_descends(struct lp_task *t, struct lp_token *of)
-{
-	if (t->parent == of || !t->parent || !of)
-		return t->parent && t->parent == of;
-	struct lp_token *k = lp_retain(t->parent);
-	while (k && k != of) {
-		struct lp_token *up = token_parent(k);
-		lp_release(k);
-		k = up;
-	}
-	lp_release(k);
-	return k != NULL;
-}
 
 /* ---- the task as an object to wait for ---- */
 
@@ -242,7 +55,7 @@ static void task_destroy(struct lp_obj *o)
 	lp_release(t->parent);
 	lp_release(t->host);
 	lp_release(t->pool);
-	slot_return(t);
+	lp_slot_return(t);
 }
 
 const struct lp_class lp_task_class = {
@@ -258,7 +71,7 @@ const struct lp_class lp_task_class = {
 
 struct lp_task *lp_task_new(void)
 {
-	struct lp_task *t = slot_take();
+	struct lp_task *t = lp_slot_take();
 	if (!t)
 		return NULL;
 	lp_obj_init(&t->obj, &lp_task_class);
@@ -320,7 +133,7 @@ bool lp_task_stop_pending(struct lp_task *t)
 void lp_task_end(struct lp_task *t, enum lp_task_state how)
 {
 	if (t->token)
-		token_end(t->token);
+		lp_token_end(t->token);
 	uint32_t s = atomic_fetch_add_explicit(&t->state, (uint32_t)how - LP_RUNNING, memory_order_acq_rel);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);

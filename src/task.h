@@ -98,6 +98,8 @@ struct lp_token *lp_task_token(struct lp_task *t);
 struct lp_token *lp_task_token_ref(struct lp_task *t);
 /* Runner: t is being told. What it starts from here on is part of its clean-up: not of that token. */
 void lp_task_drop_token(struct lp_task *t);
+/* Its task has ended: cuts it off its parent's, so that no chain of the dead grows. */
+void lp_token_end(struct lp_token *k);
 /* Does t descend from the task of this token, through parents that have not ended? */
 bool lp_task_descends(struct lp_task *t, struct lp_token *of);
 /* Its parent, or an ancestor whose cancelling reached the parent, was cancelled. */
@@ -105,5 +107,10 @@ static inline bool lp_task_orphaned(struct lp_task *t)
 {
 	return t->parent && atomic_load(&t->parent->cancelled);
 }
+
+/* ---- slots.c ---- */
+/* Memory for a task, of which only `owner` is set; NULL: out of memory. */
+struct lp_task *lp_slot_take(void);
+void lp_slot_return(struct lp_task *t); /* on any thread */
 
 #endif

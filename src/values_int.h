@@ -75,15 +75,15 @@ struct lp_values {
 	bool factories;         /* the self-test passed */
 };
 
+/* ---- map.c ---- */
 /* The slot of key, or a fresh one (*fresh); NULL: out of memory. */
 struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh);
 struct lp_slot *lp_map_find(struct lp_map *m, const void *key);
 void lp_map_clear(struct lp_map *m);
 void lp_map_free(struct lp_map *m);
 
-extern const struct lp_class lp_code_class;
-
 /* ---- code.c ---- */
+extern const struct lp_class lp_code_class;
 struct lp_code {
 	struct lp_obj obj;
 	struct lp_code *next;    /* [registry lock] same bucket */
@@ -98,6 +98,15 @@ struct lp_code *lp_code_of(lua_State *L, struct lp_values *v, int index);
 /* Pushes a function with this code: with upvalues always a new one, its upvalues nil. Raises. */
 void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool fresh);
 void lp_code_open(lua_State *L, struct lp_values *v);
+
+/* Pushes a handle of the code of the Lua function at index, dumped just now. */
+struct lp_code *lp_code_dump(lua_State *L, int index);
+
+/* ---- factory.c: Lua 5.4 only ---- */
+/* Pushes the factory of functions with this code and returns true, or pushes nothing. */
+bool lp_factory_push(lua_State *L, struct lp_code *code);
+/* Does a factory make functions that work, each with upvalues of its own? May leave values on the stack. */
+bool lp_factories_work(lua_State *L);
 
 /* ---- names.c ---- */
 /* Pushes the name of the value at index ("module" or "module\0field") and returns true, or pushes nothing. */

@@ -49,7 +49,7 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread); /* NULL: me
 int lp_worker_start(struct lp_worker *w);                            /* 0 or errno */
 void lp_worker_free(struct lp_worker *w);                            /* its thread has ended */
 
-/* ---- lib_*.c ask ---- */
+/* ---- lib_*.c ask; inline.c has what runs tasks on their own thread ---- */
 /* The task that runs on this exec now; NULL on a host's. */
 struct lp_task *lp_current_task(struct lp_state *s);
 /* No thread serves the queue (LP_RUN_INLINE): runs what is in it, here and now, in an inliner. */
@@ -70,6 +70,19 @@ void lp_worker_push(struct lp_worker *w, struct lp_actor *a);
 void lp_worker_pop(struct lp_worker *w);
 /* Sets the innermost actor's shield depth and deadline: whoever pokes looks at them under the lock. */
 void lp_worker_set_scope(struct lp_worker *w, uint32_t shield, lp_time deadline);
+
+/* ---- loop.c ---- */
+void lp_worker_loop(struct lp_worker *w); /* the thread: until the pool has no use for it */
+/* What the queue gave: a task, a tombstone, or a failed task that wants its report. Takes over its count. */
+void lp_worker_take(struct lp_worker *w, struct lp_task *t);
+/* Runs a task that we have begun in this state or coroutine, and takes it to its end. */
+void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t);
+
+static inline void lp_count(_Atomic uint64_t *n)
+{
+	/* One writer: no need for a locked instruction. */
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
+}
 
 /* ---- run.c ---- */
 /* Runs a task that lp_task_begin has given us; L is the worker's state or a fresh coroutine of it. */

@@ -1,0 +1,163 @@
+/* encode_other: functions with their upvalues, userdata, cdata. */
+#include "encode_int.h"
+
+#include "handle.h"
+
+/* ---- functions ---- */
+
+static bool put_upvalue(struct enc *e, int index, int i, size_t header)
+{
+	lua_State *L = e->L;
+	const char *name = lua_getupvalue(L, index, i);
+	if (lua_topointer(L, -1) == e->v->globals && lua_istable(L, -1)) {
+		*lp_enc_room(e, 1) = LP_UP_GLOBALS;
+		lua_pop(L, 1);
+		return true;
+	}
+	bool fresh;
+	struct lp_slot *s = lp_map_get(&e->s->map, lua_upvalueid(L, index, i), &fresh);
+	if (!s)
+		lp_enc_no_memory(e);
+	if (!fresh) { /* shared with a function that was met before, whose header is at s->at */
+		uint32_t ordinal = lp_enc_ordinal(e, s->at);
+		unsigned char *p = lp_enc_room(e, 6);
+		p[0] = LP_UP_SHARED;
+		lp_put_u32(p + 1, ordinal);
+		p[5] = (unsigned char)s->extra;
+		lua_pop(L, 1);
+		return true;
+	}
+	s->at = header;
+	s->extra = (uint32_t)i;
+	*lp_enc_room(e, 1) = LP_UP_VALUE;
+	if (!lp_enc_value(e, lua_gettop(L))) {
+		lua_pushfstring(L, ": upvalue '%s'", name && *name ? name : "?");
+		return lp_enc_step(e);
+	}
+	lua_pop(L, 1);
+	return true;
+}
+
+bool lp_enc_function(struct enc *e, int index)
+{
+	lua_State *L = e->L;
+	const void *address = lua_topointer(L, index);
+	if (lua_iscfunction(L, index)) {
+		if (!lp_maybe_named(e->v, address))
+			lp_enc_names(e);
+		if (lp_enc_named(e, index))
+			return true;
+		lua_pushliteral(L, "cannot send a C function that is no field of a loaded module: let the task require its module");
+		return lp_enc_refuse(e);
+	}
+	if (lp_maybe_named(e->v, address) && lp_enc_named(e, index))
+		return true;
+	if (lp_enc_met(e, address))
+		return true;
+	struct lp_code *code = lp_code_of(L, e->v, index);
+	uint32_t object;
+	if (!lp_msg_add_obj(e->m, &code->obj, &object))
+		lp_enc_no_memory(e);
+	size_t header = e->m->len;
+	unsigned char *p = lp_enc_room(e, 11);
+	p[0] = LP_TFUNCTION;
+	lp_put_u32(p + 1, LP_NO_ORDINAL);
+	lp_put_u32(p + 5, object);
+	p[9] = 0;
+	p[10] = code->upvalues;
+#if LP_LUAJIT
+	lua_getfenv(L, index);
+	if (lua_topointer(L, -1) != e->v->globals) {
+		p[9] = LP_FENV;
+		if (!lp_enc_value(e, lua_gettop(L))) {
+			lua_pushliteral(L, ": environment");
+			return lp_enc_step(e);
+		}
+	}
+	lua_pop(L, 1);
+#endif
+	for (int i = 1; i <= code->upvalues; i++)
+		if (!put_upvalue(e, index, i, header))
+			return false;
+	return true;
+}
+
+/* ---- userdata, cdata ---- */
+
+bool lp_enc_userdata(struct enc *e, int index)
+{
+	lua_State *L = e->L;
+	struct lp_obj *o = lp_toobj(L, index);
+	if (o) {
+		uint32_t object;
+		if (o->generation != lp_generation && o->cls->take) {
+			lua_pushfstring(L, "cannot send a %s that belongs to the parent process", o->cls->name);
+			return lp_enc_refuse(e);
+		}
+		if (!lp_msg_add_obj(e->m, o, &object))
+			lp_enc_no_memory(e);
+		unsigned char *p = lp_enc_room(e, 5);
+		p[0] = LP_TOBJECT;
+		lp_put_u32(p + 1, object);
+		return true;
+	}
+	if (lua_getmetatable(L, index)) {
+		int metatable = lua_gettop(L);
+		if (lp_enc_meta_field(L, metatable, "__pool_encode")) {
+			lp_enc_names(e);
+			if (lp_enc_met(e, lua_topointer(L, index)))
+				return lua_settop(L, metatable - 1), true;
+			if (!lp_enc_custom(e, index, metatable))
+				return false;
+			lua_settop(L, metatable - 1);
+			return true;
+		}
+		lua_settop(L, metatable - 1);
+	}
+	lp_enc_names(e);
+	if (lp_enc_named(e, index))
+		return true;
+	if (luaL_getmetafield(L, index, "__name") && lua_type(L, -1) == LUA_TSTRING)
+		lua_pushfstring(L, "cannot send a userdata (%s)", lua_tostring(L, -1));
+	else
+		lua_pushliteral(L, "cannot send a userdata");
+	return lp_enc_refuse(e);
+}
+
+#if LP_LUAJIT
+/* Pushes a function: cdata -> kind (0 int64, 1 uint64), its 8 bytes; nothing for other cdata. */
+static void push_cdata_reader(lua_State *L)
+{
+	static const char key;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TFUNCTION)
+		return;
+	lua_pop(L, 1);
+	if (luaL_loadstring(L, "local ffi = require 'ffi' local i64, u64 = ffi.typeof 'int64_t', ffi.typeof 'uint64_t'\n"
+			       "return function(x)\n"
+			       "  if ffi.istype(i64, x) then return 0, ffi.string(ffi.new('int64_t[1]', x), 8) end\n"
+			       "  if ffi.istype(u64, x) then return 1, ffi.string(ffi.new('uint64_t[1]', x), 8) end\n"
+			       "end") != LUA_OK)
+		lua_error(L);
+	lua_call(L, 0, 1);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+}
+
+bool lp_enc_cdata(struct enc *e, int index)
+{
+	lua_State *L = e->L;
+	push_cdata_reader(L);
+	lua_pushvalue(L, index);
+	lua_call(L, 1, 2);
+	if (lua_isnil(L, -2)) {
+		lua_pushliteral(L, "cannot send a cdata: only int64_t and uint64_t go by value");
+		return lp_enc_refuse(e);
+	}
+	unsigned char *p = lp_enc_room(e, 10);
+	p[0] = LP_TCDATA;
+	p[1] = (unsigned char)lua_tointeger(L, -2);
+	memcpy(p + 2, lua_tostring(L, -1), 8);
+	lua_pop(L, 2);
+	return true;
+}
+#endif

@@ -1,0 +1,142 @@
+/* loop: what a worker does with a task that it was given, and how its thread asks for the next. */
+#include "worker.h"
+
+#include <string.h>
+
+#include "cancel.h"
+#include "mutex.h"
+
+void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
+{
+	lp_time timeout = w->pool->opt.task_timeout;
+	if (timeout != LP_FOREVER) {
+		t->actor.deadline = lp_now() + timeout;
+		lp_monitor_deadline(t->actor.deadline);
+	}
+	lp_worker_push(w, &t->actor);
+	enum lp_task_state how = LP_STOPPED;
+	/* The order is the other half of cancelling a tree: the canceller marks the token, then looks
+	 * through the workers; we are on the stack, then look at the mark. */
+	if (!lp_task_orphaned(t) && (!t->host || !atomic_load(t->lasting ? &t->host->over : &t->host->closing)))
+		how = lp_run_task(w, L, t);
+	else
+		lp_msg_clear(&t->msg);
+	lp_held_release(&t->actor); /* what it left locked is marked as abandoned */
+	lp_worker_pop(w);
+	if (lp_cancel_word(&t->actor) || t->actor.deadline != LP_FOREVER)
+		lua_sethook(L, NULL, 0, 0);
+	lp_count(how == LP_DONE ? &w->counts.done : how == LP_FAILED ? &w->counts.failed : &w->counts.cancelled);
+	if (how == LP_FAILED && t->detached && !w->pool->opt.silent) {
+		lp_task_observe(t);
+		lp_run_report(w, t);
+	}
+	struct lp_host *h = t->detached ? t->host : NULL;
+	lp_task_end(t, how);
+	if (h)
+		lp_host_detached_end(h);
+}
+
+/* What the queue gave: a task, a tombstone, or a failed task that wants its report. */
+static void take_on(struct lp_worker *w, struct lp_task *t)
+{
+	if (lp_task_begin(t))
+		lp_worker_run(w, w->L, t);
+	else if (t->lost)
+		lp_run_report(w, t);
+	else
+		lp_pool_took_tombstone(w->pool);
+	lp_release(t);
+}
+
+static void renew_if_needed(struct lp_worker *w)
+{
+	if (!w->renew)
+		return;
+	w->renew = false;
+	lp_vm_close(w);
+}
+
+static void keep_reason(struct lp_task *t, const char *text)
+{
+	size_t size = text ? strlen(text) + 1 : 0;
+	if (size && (t->report = lp_alloc(size)))
+		memcpy(t->report, text, size);
+}
+
+/* Opens the state if it is not; when that fails, the task (if it can be begun) fails with the reason. */
+static bool ready_for(struct lp_worker *w, struct lp_task *t)
+{
+	if (w->L)
+		return true;
+	struct lp_pool *p = w->pool;
+	struct lp_msg *error = NULL;
+	char *text = NULL;
+	if (!atomic_load(&p->broken) && lp_vm_open(w, &error, &text))
+		return true;
+	if (error && !lp_pool_break(p, error, text)) {
+		lp_msg_clear(error);
+		lp_free(error);
+		lp_free(text);
+	}
+	if (lp_task_begin(t)) {
+		lp_msg_clear(&t->msg);
+		if (atomic_load(&p->broken)) {
+			lp_msg_copy(&t->msg, p->init_error);
+			keep_reason(t, p->init_report);
+		}
+		lp_count(&w->counts.failed);
+		struct lp_host *h = t->detached ? t->host : NULL;
+		lp_task_end(t, LP_FAILED);
+		if (h)
+			lp_host_detached_end(h);
+	} else if (t->lost) {
+		lp_report_stderr(t); /* there is no state for on_error */
+	} else {
+		lp_pool_took_tombstone(p);
+	}
+	lp_release(t);
+	return false;
+}
+
+void lp_worker_take(struct lp_worker *w, struct lp_task *t)
+{
+	if (ready_for(w, t))
+		take_on(w, t);
+	renew_if_needed(w);
+}
+
+/* ---- the loop ---- */
+
+/* More permits are out than there should be (I3, or a resize): ours is one too many. */
+static bool over_limit(struct lp_pool *p)
+{
+	return atomic_load_explicit(&p->active, memory_order_relaxed) >
+		atomic_load_explicit(&p->limit, memory_order_relaxed);
+}
+
+void lp_worker_loop(struct lp_worker *w)
+{
+	struct lp_pool *p = w->pool;
+	bool searching = true;
+	do {
+		for (;;) {
+			struct lp_task *t = NULL;
+			if (!over_limit(p))
+				t = lp_pool_next(p, searching);
+			if (t) {
+				searching = false;
+				lp_worker_take(w, t);
+				continue;
+			}
+			if (searching) {
+				atomic_store(&p->searching, 0); /* park looks at the queue again: I2 */
+				searching = false;
+				break;
+			}
+			uint32_t nobody = 0;
+			if (over_limit(p) || !atomic_compare_exchange_strong(&p->searching, &nobody, 1))
+				break;
+			searching = true;
+		}
+	} while ((searching = lp_pool_park(p, w)));
+}

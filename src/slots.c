@@ -1,0 +1,105 @@
+/* slots: the memory of tasks, recycled per thread: taking and returning one on the same thread costs no
+ * lock and no malloc; one that is released on another thread goes back over a lock-free stack.
+ * (glibc's free of another thread's memory takes 65 ns and more, and bounces the arena.) */
+#include <string.h>
+
+#include "task.h"
+
+enum { KEEP = 4096 }; /* slots kept per thread: 1.3 MB at the most, a burst of 4,000 without malloc */
+
+struct lp_slots {
+	struct lp_task *local;             /* [thread] linked by next */
+	unsigned count;                    /* [thread] */
+	_Atomic(struct lp_task *) remote;  /* returned by other threads */
+	_Atomic uint32_t refs;             /* one for the thread, one per slot that is out */
+};
+
+static _Thread_local struct lp_slots *my_slots;
+static pthread_key_t slots_key;
+
+static void free_list(struct lp_task *t)
+{
+	while (t) {
+		struct lp_task *next = t->next;
+		lp_free(t);
+		t = next;
+	}
+}
+
+/* Slots that are out keep the record alive; whoever brings the last one back frees it. */
+static void slots_release(struct lp_slots *s)
+{
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	free_list(atomic_exchange(&s->remote, NULL));
+	lp_free(s);
+}
+
+static void slots_thread_ends(void *slots)
+{
+	struct lp_slots *s = slots;
+	my_slots = NULL;
+	free_list(s->local);
+	s->local = NULL;
+	s->count = KEEP; /* nothing is kept from now on */
+	slots_release(s);
+}
+
+__attribute__((constructor)) static void slots_open(void)
+{
+	pthread_key_create(&slots_key, slots_thread_ends);
+}
+
+static struct lp_slots *slots_self(void)
+{
+	if (!my_slots && (my_slots = lp_alloc(sizeof *my_slots))) {
+		memset(my_slots, 0, sizeof *my_slots);
+		atomic_init(&my_slots->refs, 1);
+		pthread_setspecific(slots_key, my_slots);
+	}
+	return my_slots;
+}
+
+struct lp_task *lp_slot_take(void)
+{
+	struct lp_slots *s = slots_self();
+	if (!s)
+		return NULL;
+	struct lp_task *t = s->local;
+	if (!t && atomic_load_explicit(&s->remote, memory_order_relaxed)) {
+		t = s->local = atomic_exchange_explicit(&s->remote, NULL, memory_order_acquire);
+		for (struct lp_task *i = t; i; i = i->next)
+			s->count++;
+	}
+	if (t) {
+		s->local = t->next;
+		s->count--;
+	} else {
+		if (!(t = lp_alloc(sizeof *t)))
+			return NULL;
+		t->owner = s;
+	}
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return t;
+}
+
+void lp_slot_return(struct lp_task *t)
+{
+	struct lp_slots *s = t->owner;
+	if (s == my_slots) {
+		if (s->count < KEEP) {
+			t->next = s->local;
+			s->local = t;
+			s->count++;
+		} else {
+			lp_free(t);
+		}
+	} else {
+		struct lp_task *head = atomic_load_explicit(&s->remote, memory_order_relaxed);
+		do
+			t->next = head;
+		while (!atomic_compare_exchange_weak_explicit(&s->remote, &head, t, memory_order_release,
+			memory_order_relaxed));
+	}
+	slots_release(s);
+}

@@ -1,0 +1,81 @@
+/* token: what the children of a task hold of it: the chain that "cancelling is downward" walks. See task.h. */
+#include "cancel.h"
+#include "task.h"
+
+static void token_destroy(struct lp_obj *o)
+{
+	struct lp_token *k = (struct lp_token *)o;
+	lp_release(k->parent);
+	lp_free(k);
+}
+
+static const struct lp_class token_class = {.name = "lua-pool.token", .destroy = token_destroy};
+
+void lp_token_end(struct lp_token *k)
+{
+	lp_lock(&k->lock);
+	struct lp_token *parent = k->parent;
+	k->parent = NULL;
+	lp_unlock(&k->lock);
+	lp_release(parent);
+}
+
+struct lp_token *lp_task_token(struct lp_task *t)
+{
+	struct lp_token *k = t->token;
+	if (k || !(k = lp_alloc(sizeof *k)))
+		return k;
+	lp_obj_init(&k->obj, &token_class);
+	atomic_init(&k->lock.word, 0);
+	atomic_init(&k->cancelled, false);
+	k->parent = t->parent ? lp_retain(t->parent) : NULL;
+	lp_lock(&t->lock);
+	t->token = k;
+	lp_unlock(&t->lock);
+	/* The canceller asks, then looks for a token to mark; we show it, then look whether we were asked. */
+	if (lp_cancel_word(&t->actor) & LP_CANCEL_ASKED)
+		atomic_store(&k->cancelled, true);
+	return k;
+}
+
+struct lp_token *lp_task_token_ref(struct lp_task *t)
+{
+	lp_lock(&t->lock);
+	struct lp_token *k = t->token ? lp_retain(t->token) : NULL;
+	lp_unlock(&t->lock);
+	return k;
+}
+
+void lp_task_drop_token(struct lp_task *t)
+{
+	struct lp_token *k = t->token;
+	if (!k)
+		return;
+	lp_lock(&t->lock);
+	t->token = NULL;
+	lp_unlock(&t->lock);
+	lp_token_end(k);
+	lp_release(k);
+}
+
+static struct lp_token *token_parent(struct lp_token *k)
+{
+	lp_lock(&k->lock);
+	struct lp_token *parent = k->parent ? lp_retain(k->parent) : NULL;
+	lp_unlock(&k->lock);
+	return parent;
+}
+
+bool lp_task_descends(struct lp_task *t, struct lp_token *of)
+{
+	if (t->parent == of || !t->parent || !of)
+		return t->parent && t->parent == of;
+	struct lp_token *k = lp_retain(t->parent);
+	while (k && k != of) {
+		struct lp_token *up = token_parent(k);
+		lp_release(k);
+		k = up;
+	}
+	lp_release(k);
+	return k != NULL;
+}

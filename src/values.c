@@ -1,0 +1,38 @@
+/* values: a state's record for sending and receiving. See values.h. */
+#include <string.h>
+
+#include "values_int.h"
+
+static int values_gc(lua_State *L)
+{
+	struct lp_values *v = lua_touserdata(L, 1);
+	lp_map_free(&v->scratch.map);
+	lp_map_free(&v->named);
+	return 0;
+}
+
+struct lp_values *lp_values_open(lua_State *L)
+{
+	static const char key;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA) {
+		struct lp_values *v = lua_touserdata(L, -1);
+		lua_pop(L, 1);
+		return v;
+	}
+	lua_pop(L, 1);
+	struct lp_values *v = lua_newuserdatauv(L, sizeof *v, 0);
+	memset(v, 0, sizeof *v);
+	lua_newtable(L);
+	lua_pushcfunction(L, values_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+	lp_shortcut_test(L);
+	lp_code_open(L, v);
+	lua_newtable(L);
+	v->names = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pushglobaltable(L);
+	v->globals = lua_topointer(L, -1);
+	lua_pop(L, 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+	return v;
+}
