@@ -560,6 +560,35 @@ describe("a pool", function()
 		assert.equal(0, s.running)
 		assert.equal(0, s.threads)
 	end)
+
+	it("times one task in sixteen: how long it waited, how long it ran", function()
+		local p = pool.new { workers = 1, max_threads = 1 }
+		local up, gate = pool.event(), pool.event()
+		local first = p:async(function() up:set() gate:wait() end)
+		up:wait()
+		local futures = {}
+		for i = 1, 32 do futures[i] = p:async(pool.sleep, 0.002) end
+		pool.sleep(0.002)
+		gate:set()
+		first:await()
+		pool.all(futures)
+		p:close()
+		local s = p:stats()
+		local function timed(buckets, least) -- 2^20 ns is 1 ms
+			local all, long = 0, 0
+			for i, n in ipairs(buckets) do
+				all = all + n
+				if i > least then long = long + n end
+			end
+			return all, long
+		end
+		local waited, waited_long = timed(s.wait_ns_log2, 20)
+		local ran, ran_long = timed(s.run_ns_log2, 20)
+		assert.is_true(waited == 2 or waited == 3) -- the first one may have been the sample before
+		assert.equal(waited, ran)
+		assert.equal(ran, ran_long)
+		assert.is_true(waited_long >= 2)
+	end)
 end)
 
 describe("close", function()

@@ -6,6 +6,13 @@
 #include "cancel.h"
 #include "mutex.h"
 
+/* Of a task that is timed: one more in the bucket of 2^i <= nanoseconds < 2^(i+1). */
+static void count_time(_Atomic uint64_t buckets[32], lp_time duration)
+{
+	int log2 = duration > 1 ? 63 - __builtin_clzll((unsigned long long)duration) : 0;
+	lp_count(&buckets[log2 < 31 ? log2 : 31]);
+}
+
 void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 {
 	lp_time timeout = w->pool->opt.task_timeout;
@@ -13,6 +20,9 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 		t->actor.deadline = lp_now() + timeout;
 		lp_monitor_deadline(t->actor.deadline);
 	}
+	lp_time began = t->submitted ? lp_now() : 0;
+	if (began)
+		count_time(w->counts.wait, began - t->submitted);
 	lp_worker_push(w, &t->actor);
 	enum lp_task_state how = LP_STOPPED;
 	/* The order is the other half of cancelling a tree: the canceller marks the token, then looks
@@ -25,6 +35,8 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 	lp_worker_pop(w);
 	if (lp_cancel_word(&t->actor) || t->actor.deadline != LP_FOREVER)
 		lua_sethook(L, NULL, 0, 0);
+	if (began)
+		count_time(w->counts.run, lp_now() - began);
 	lp_count(how == LP_DONE ? &w->counts.done : how == LP_FAILED ? &w->counts.failed : &w->counts.cancelled);
 	if (how == LP_FAILED && t->detached && !w->pool->opt.silent) {
 		lp_task_observe(t);
