@@ -82,6 +82,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_event(L, state);
 	lp_open_channel(L, state);
 	lp_open_counter(L, state);
+	lp_open_array(L, state);
 	lp_open_sync(L, state);
 	lp_open_worker(L, state);
 	lp_open_cancel(L, state);

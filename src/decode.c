@@ -2,6 +2,7 @@
  * and what they say of sizes is a hint that is cut to what the bytes could hold. */
 #include <string.h>
 
+#include "cdata.h"
 #include "handle.h"
 #include "values_int.h"
 
@@ -215,21 +216,10 @@ static void custom(struct dec *d, unsigned tag)
 #if LP_LUAJIT
 static void cdata(struct dec *d)
 {
-	static const char key;
-	lua_State *L = d->L;
 	const unsigned char *p = take(d, 9);
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TFUNCTION) {
-		lua_pop(L, 1);
-		if (luaL_loadstring(L, "local ffi = require 'ffi' local kinds = { [0] = 'int64_t[1]', 'uint64_t[1]' }\n"
-				       "return function(kind, bytes) local x = ffi.new(kinds[kind]) ffi.copy(x, bytes, 8) return x[0] end") != LUA_OK)
-			lua_error(L);
-		lua_call(L, 0, 1);
-		lua_pushvalue(L, -1);
-		lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
-	}
-	lua_pushinteger(L, p[0] & 1);
-	lua_pushlstring(L, (const char *)p + 1, 8);
-	lua_call(L, 2, 1);
+	uint64_t bits;
+	memcpy(&bits, p + 1, 8);
+	lp_cdata_push(d->L, p[0] & 1 ? LP_CDATA_U64 : LP_CDATA_I64, bits);
 }
 #endif
 
@@ -315,6 +305,8 @@ static void decode(struct dec *d)
 		if (o->cls == &lp_code_class)
 			damaged(d);
 		lp_push(L, o);
+		if (o->cls->received)
+			o->cls->received(o);
 		break;
 	}
 #if LP_LUAJIT

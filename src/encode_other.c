@@ -1,6 +1,7 @@
 /* encode_other: functions with their upvalues, userdata, cdata. */
 #include "encode_int.h"
 
+#include "cdata.h"
 #include "handle.h"
 
 /* ---- functions ---- */
@@ -90,11 +91,19 @@ bool lp_enc_userdata(struct enc *e, int index)
 	struct lp_obj *o = lp_toobj(L, index);
 	if (o) {
 		uint32_t object;
-		if (o->generation != lp_generation && o->cls->take) {
+		const char *why = NULL;
+		if (o->generation != lp_generation && o->cls->take && !o->cls->forks) {
 			lua_pushfstring(L, "cannot send a %s that belongs to the parent process", o->cls->name);
 			return lp_enc_refuse(e);
 		}
-		if (!lp_msg_add_obj(e->m, o, &object))
+		struct lp_obj *sent = o->cls->sent ? o->cls->sent(o, &why) : lp_retain(o);
+		if (!sent) {
+			lua_pushstring(L, why);
+			return lp_enc_refuse(e);
+		}
+		bool added = lp_msg_add_obj(e->m, sent, &object);
+		lp_release(sent); /* the message has a count, or nobody */
+		if (!added)
 			lp_enc_no_memory(e);
 		unsigned char *p = lp_enc_room(e, 5);
 		p[0] = LP_TOBJECT;
@@ -125,39 +134,18 @@ bool lp_enc_userdata(struct enc *e, int index)
 }
 
 #if LP_LUAJIT
-/* Pushes a function: cdata -> kind (0 int64, 1 uint64), its 8 bytes; nothing for other cdata. */
-static void push_cdata_reader(lua_State *L)
-{
-	static const char key;
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TFUNCTION)
-		return;
-	lua_pop(L, 1);
-	if (luaL_loadstring(L, "local ffi = require 'ffi' local i64, u64 = ffi.typeof 'int64_t', ffi.typeof 'uint64_t'\n"
-			       "return function(x)\n"
-			       "  if ffi.istype(i64, x) then return 0, ffi.string(ffi.new('int64_t[1]', x), 8) end\n"
-			       "  if ffi.istype(u64, x) then return 1, ffi.string(ffi.new('uint64_t[1]', x), 8) end\n"
-			       "end") != LUA_OK)
-		lua_error(L);
-	lua_call(L, 0, 1);
-	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
-}
-
 bool lp_enc_cdata(struct enc *e, int index)
 {
-	lua_State *L = e->L;
-	push_cdata_reader(L);
-	lua_pushvalue(L, index);
-	lua_call(L, 1, 2);
-	if (lua_isnil(L, -2)) {
-		lua_pushliteral(L, "cannot send a cdata: only int64_t and uint64_t go by value");
+	uint64_t bits;
+	enum lp_cdata_kind kind = lp_cdata_get(e->L, index, &bits);
+	if (kind == LP_CDATA_NONE) {
+		lua_pushliteral(e->L, "cannot send a cdata: only int64_t and uint64_t go by value");
 		return lp_enc_refuse(e);
 	}
 	unsigned char *p = lp_enc_room(e, 10);
 	p[0] = LP_TCDATA;
-	p[1] = (unsigned char)lua_tointeger(L, -2);
-	memcpy(p + 2, lua_tostring(L, -1), 8);
-	lua_pop(L, 2);
+	p[1] = (unsigned char)kind;
+	memcpy(p + 2, &bits, 8);
 	return true;
 }
 #endif

@@ -125,7 +125,7 @@ void *lp_check(lua_State *L, int index, const struct lp_class *cls)
 		const char *msg = lua_pushfstring(L, "%s expected, got %s", short_name(cls), got);
 		luaL_argerror(L, index, msg);
 	}
-	if (o->generation != lp_generation)
+	if (o->generation != lp_generation && !cls->forks)
 		luaL_error(L, "this %s belongs to the parent process: make a new one after fork", short_name(cls));
 	return o;
 }

@@ -26,6 +26,13 @@ struct lp_class {
 	/* Who has to act before o becomes ready, if that is known: dead-lock detection. Called
 	 * under the graph lock (wait.c); must take no lock but its own. NULL: nobody in particular. */
 	struct lp_exec *(*holder)(struct lp_obj *o);
+
+	/* NULL, or: a message is made that names o. Answers a new count of what travels in its stead (o itself,
+	 * usually), or NULL and why it cannot. The message may be thrown away unread. Must not call Lua. */
+	struct lp_obj *(*sent)(struct lp_obj *o, const char **why);
+	/* NULL, or: a message that named o was opened and a handle of o made. */
+	void (*received)(struct lp_obj *o);
+	bool forks; /* usable in a forked child, as a copy of its own: it depends on no other thread */
 };
 
 struct lp_obj {

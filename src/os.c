@@ -82,6 +82,11 @@ void *lp_alloc(size_t size)
 	return lp_fault() ? NULL : malloc(size);
 }
 
+void *lp_zalloc(size_t size)
+{
+	return lp_fault() ? NULL : calloc(1, size);
+}
+
 void *lp_realloc(void *p, size_t size)
 {
 	return lp_fault() ? NULL : realloc(p, size);

@@ -25,6 +25,7 @@ void lp_nap(lp_time until);
  * malloc that fails on demand: with LUA_POOL_FAULT=n in the environment of a build with
  * -DLP_FAULTS, the n-th call (and every later one if "n+") answers NULL. */
 void *lp_alloc(size_t size);
+void *lp_zalloc(size_t size); /* all zero; large ones take memory only as it is touched */
 void *lp_realloc(void *p, size_t size);
 void lp_free(void *p);
 #ifdef LP_FAULTS
