@@ -4,6 +4,7 @@
 -- function. Here the parts are put together; the work is in lua-pool.core (C) and in the modules beside this.
 local core = require "lua-pool.core"
 local cancel = require "lua-pool.cancel"
+local group = require "lua-pool.group"
 local futures = require "lua-pool.futures"
 local map = require "lua-pool.map"
 local options = require "lua-pool.options"
@@ -16,6 +17,7 @@ local pool = {
 	worker_id = core.worker_id, id_count = core.id_count, cpu_count = core.cpu_count,
 	cancel_requested = core.cancel_requested, check_cancel = core.check_cancel,
 	shield = cancel.shield, deadline = cancel.deadline,
+	group = group.new,
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,
 }
 for _, name in ipairs { "event", "channel", "counter", "mutex", "condition", "semaphore", "rwlock", "barrier", "once",
@@ -102,6 +104,7 @@ for name, f in pairs(map) do
 	methods[name] = f
 	pool[name] = function(...) return f(core.default(), ...) end
 end
+methods.group = group.of
 for _, name in ipairs { "close", "resize", "stats", "cancel_all" } do
 	local f = methods[name]
 	pool[name] = function(...) return f(core.default(), ...) end

@@ -123,6 +123,7 @@ options.pool = {
 	task_timeout = check.seconds,
 }
 
+options.group = { limit = check.integer(1, 2 ^ 31), ids = check.boolean }
 options.map = { progress = check.progress, batch = check.integer(1, 2 ^ 31), window = check.integer(1, 2 ^ 31) }
 options.imap = { progress = check.progress, batch = check.integer(1, 2 ^ 31), window = check.integer(1, 2 ^ 31),
 	ordered = check.boolean }

@@ -33,6 +33,8 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 	struct lp_task *me = lp_current_task(s);
 	if (!me || me->actor.deadline != LP_FOREVER || t->pool != w->pool || lp_task_state(t) != LP_PENDING || lp_stack_left() < LP_TASK_STACK)
 		return false;
+	if (atomic_load_explicit(&t->place, memory_order_relaxed) != LP_QUEUED)
+		return false;
 	if (!any && !lp_task_descends(t, me->token))
 		return false;
 	if (!lua_checkstack(L, 4))
@@ -83,10 +85,20 @@ static void give_inliner(struct lp_pool *p, struct lp_worker *w)
 	lp_pool_settle(p);
 }
 
+static _Thread_local struct lp_pool *serving; /* by the innermost lp_worker_serve of this thread */
+
+void lp_worker_serve_here(struct lp_pool *p)
+{
+	if (serving != p)
+		lp_worker_serve(p);
+}
+
 void lp_worker_serve(struct lp_pool *p)
 {
 	struct lp_worker *w = take_inliner(p);
 	struct lp_task *t;
+	struct lp_pool *outer = serving;
+	serving = p;
 	while ((t = lp_pool_next(p, false))) {
 		if (!w) {
 			if (lp_task_begin(t)) {
@@ -105,6 +117,7 @@ void lp_worker_serve(struct lp_pool *p)
 			lp_worker_take(w, t);
 		}
 	}
+	serving = outer;
 	give_inliner(p, w);
 }
 

@@ -2,10 +2,22 @@
 #ifndef LP_LIB_H
 #define LP_LIB_H
 
+#include "group.h"
 #include "state.h"
 #include "worker.h"
 
 extern bool lp_spinning; /* more than one core: a short spin may be answered by another */
+
+/* The pool that a function of the module means: the one that runs this task, or the default. Not
+ * retained: a worker holds its pool, and the default pool is kept by this state's registry. */
+struct lp_pool *lp_module_pool(lua_State *L, struct lp_state *s);
+/* The pool of the handle at this argument. */
+struct lp_pool *lp_check_pool(lua_State *L, int index);
+
+/* async and its kin: fn and its arguments are on the stack from `first` to the top; g: the group that it becomes a
+ * member of, or NULL. */
+enum lp_submit_mode { LP_ASYNC, LP_TRY, LP_GO };
+int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode);
 
 /* Waits for a task's end, running it here if that is right. False: the deadline came first. */
 bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time deadline);

@@ -35,9 +35,7 @@ const struct lp_class lp_pool_ref_class = {.name = "lua-pool.pool", .destroy = r
 
 /* ---- which pool ---- */
 
-/* The pool that a function of the module means: the one that runs this task, or the default. Not
- * retained: a worker holds its pool, and the default pool is kept by this state's registry. */
-static struct lp_pool *module_pool(lua_State *L, struct lp_state *s)
+struct lp_pool *lp_module_pool(lua_State *L, struct lp_state *s)
 {
 	if (s->worker)
 		return s->worker->pool;
@@ -52,7 +50,7 @@ static struct lp_pool *module_pool(lua_State *L, struct lp_state *s)
 	return s->default_pool = r->pool;
 }
 
-static struct lp_pool *check_pool(lua_State *L, int index)
+struct lp_pool *lp_check_pool(lua_State *L, int index)
 {
 	struct lp_pool_ref *r = lp_test(L, index, &lp_pool_ref_class);
 	if (!r)
@@ -103,13 +101,11 @@ static void check_early(lua_State *L, struct lp_state *s)
 	s->early = false;
 }
 
-enum mode { ASYNC, TRY, GO };
-
-static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum mode mode)
+static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum lp_submit_mode mode)
 {
 	if (lp_semaphore_try_acquire(&p->room))
 		return true;
-	if (mode == TRY)
+	if (mode == LP_TRY)
 		return false;
 	struct lp_node node = {.obj = &p->room.obj};
 	lp_wait(L, s, &node, 1, LP_FOREVER);
@@ -124,8 +120,7 @@ static void give_up(struct lp_handle *h)
 	lp_release(t);
 }
 
-/* fn and its arguments are on the stack from `first` to the top. */
-static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first, enum mode mode)
+int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode)
 {
 	check_callable(L, first);
 	if (atomic_load_explicit(&p->broken, memory_order_relaxed))
@@ -146,14 +141,17 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	struct lp_host *host = parent ? parent->host : s->worker ? s->worker->acting : s->host;
 	if (!host && s->worker)
 		return luaL_error(L, "no task runs here: init, finish and finalisers of a closing worker cannot start tasks");
-	bool lasting = mode == GO || (parent && parent->lasting);
+	bool lasting = mode == LP_GO || (parent && parent->lasting);
 	if (!host || (!lasting && atomic_load_explicit(&host->closing, memory_order_relaxed)))
 		return luaL_error(L, "this Lua state is closing: no task can be started");
 	t->host = lp_retain(host);
 	t->pool = lp_retain(p);
-	t->detached = mode == GO;
+	t->detached = mode == LP_GO;
 	t->lasting = lasting;
-	if (parent && mode != GO) {
+	if (g) {
+		t->parent = lp_retain(&g->token);
+		t->wants_id = g->ids;
+	} else if (parent && mode != LP_GO) {
 		struct lp_token *k = lp_task_token(parent);
 		if (!k)
 			return luaL_error(L, "not enough memory");
@@ -175,13 +173,22 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	}
 	if ((s->submits++ & 15) == 0)
 		t->submitted = lp_now();
-	if (mode == GO)
+	if (g) {
+		t->grouped = true;
+		if (!lp_group_join(g, t)) { /* its time will come: then it is no more in the queue than others of this pool */
+			lp_pool_leave_room(p, t);
+			return 1;
+		}
+	}
+	if (mode == LP_GO)
 		lp_host_detached_begin(host);
 	switch (lp_pool_submit(p, t, own)) {
 	case LP_CLOSED_POOL:
 		if (t->has_room)
 			lp_semaphore_release(&p->room, 1);
-		if (mode == GO)
+		if (g)
+			lp_group_leave(g, t, LP_STOPPED);
+		if (mode == LP_GO)
 			lp_host_detached_end(host);
 		give_up(h);
 		return luaL_error(L, "pool '%s' is closed: it takes no more tasks", p->opt.name);
@@ -191,43 +198,43 @@ static int submit(lua_State *L, struct lp_state *s, struct lp_pool *p, int first
 	case LP_SUBMITTED:
 		break;
 	}
-	return mode == GO ? 0 : 1;
+	return mode == LP_GO ? 0 : 1;
 }
 
 /* pool.async(fn, ...) -> future. Runs fn(...) on a worker. Blocks only while the queue is full. */
 static int module_async(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	return submit(L, s, module_pool(L, s), 1, ASYNC);
+	return lp_submit(L, s, lp_module_pool(L, s), NULL, 1, LP_ASYNC);
 }
 
 /* pool.try_async(fn, ...) -> future / nil, "full". Never blocks. */
 static int module_try_async(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	return submit(L, s, module_pool(L, s), 1, TRY);
+	return lp_submit(L, s, lp_module_pool(L, s), NULL, 1, LP_TRY);
 }
 
 /* pool.go(fn, ...): detached; its failure goes to on_error. */
 static int module_go(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	return submit(L, s, module_pool(L, s), 1, GO);
+	return lp_submit(L, s, lp_module_pool(L, s), NULL, 1, LP_GO);
 }
 
 static int pool_async(lua_State *L)
 {
-	return submit(L, lp_state(L), check_pool(L, 1), 2, ASYNC);
+	return lp_submit(L, lp_state(L), lp_check_pool(L, 1), NULL, 2, LP_ASYNC);
 }
 
 static int pool_try_async(lua_State *L)
 {
-	return submit(L, lp_state(L), check_pool(L, 1), 2, TRY);
+	return lp_submit(L, lp_state(L), lp_check_pool(L, 1), NULL, 2, LP_TRY);
 }
 
 static int pool_go(lua_State *L)
 {
-	return submit(L, lp_state(L), check_pool(L, 1), 2, GO);
+	return lp_submit(L, lp_state(L), lp_check_pool(L, 1), NULL, 2, LP_GO);
 }
 
 /* ---- the life of a pool ---- */
@@ -367,7 +374,7 @@ static int get_default(lua_State *L)
 	struct lp_state *s = lp_state(L);
 	if (s->worker)
 		return push_shared(L, lp_retain(s->worker->pool));
-	module_pool(L, s);
+	lp_module_pool(L, s);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_spinning);
 	return 1;
 }
@@ -376,7 +383,7 @@ static int get_default(lua_State *L)
 static int pool_close(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	struct lp_pool *p = check_pool(L, 1);
+	struct lp_pool *p = lp_check_pool(L, 1);
 	lp_time deadline = lp_check_timeout(L, 2);
 	if (s->worker && s->worker->pool == p)
 		return luaL_error(L, "a task cannot close the pool that runs it: it would wait for itself");
@@ -393,7 +400,7 @@ static int pool_close(lua_State *L)
 /* pool:cancel_all(): everything that is queued or runs, detached tasks too. Does not wait. */
 static int pool_cancel_all(lua_State *L)
 {
-	struct lp_pool *p = check_pool(L, 1);
+	struct lp_pool *p = lp_check_pool(L, 1);
 	lp_pool_cancel_queued(p);
 	lp_pool_cancel_running(p);
 	return 0;
@@ -402,7 +409,7 @@ static int pool_cancel_all(lua_State *L)
 /* pool:resize(n): how many tasks run at once from now on. */
 static int pool_resize(lua_State *L)
 {
-	struct lp_pool *p = check_pool(L, 1);
+	struct lp_pool *p = lp_check_pool(L, 1);
 	lua_Integer n = lp_check_int(L, 2, 1, LP_MAX_WORKERS);
 	if (p->opt.workers == 0)
 		return luaL_error(L, "a pool with workers = 0 has no threads to resize");
@@ -447,7 +454,7 @@ static void sum_worker(struct lp_worker *w, void *data)
 
 static int pool_stats(lua_State *L)
 {
-	struct lp_pool *p = check_pool(L, 1);
+	struct lp_pool *p = lp_check_pool(L, 1);
 	struct sum sum;
 	memset(&sum, 0, sizeof sum);
 	lp_counts_add(&sum.counts, &p->totals);
@@ -473,7 +480,7 @@ static int pool_stats(lua_State *L)
 
 static int pool_tostring(lua_State *L)
 {
-	struct lp_pool *p = check_pool(L, 1);
+	struct lp_pool *p = lp_check_pool(L, 1);
 	lua_pushfstring(L, "lua-pool.pool: %p ('%s', %d workers%s)", (void *)p, p->opt.name, (int)atomic_load(&p->limit),
 		atomic_load(&p->closed) ? ", closed" : "");
 	return 1;

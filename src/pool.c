@@ -167,6 +167,13 @@ void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void 
 
 /* ---- cancelling all ---- */
 
+static void cancel(struct lp_task *t)
+{
+	if (t->grouped) /* what its group holds back shall not follow it */
+		atomic_store(&t->parent->cancelled, true);
+	lp_task_request_cancel(t);
+}
+
 void lp_pool_cancel_queued(struct lp_pool *p)
 {
 	struct lp_task *reports = NULL;
@@ -177,7 +184,7 @@ void lp_pool_cancel_queued(struct lp_pool *p)
 			reports = t;
 			continue;
 		}
-		lp_task_request_cancel(t);
+		cancel(t);
 		lp_pool_took_tombstone(p); /* it was one, or is one since */
 		lp_release(t);
 	}
@@ -211,18 +218,23 @@ void lp_pool_cancel_running(struct lp_pool *p)
 		r.n = 0;
 		lp_pool_each_worker(p, collect_running, &r);
 		for (unsigned i = 0; i < r.n; i++) {
-			lp_task_request_cancel(r.tasks[i]);
+			cancel(r.tasks[i]);
 			lp_release(r.tasks[i]);
 		}
 	} while (r.n);
 }
 
-bool lp_pool_capped(struct lp_pool *p)
+bool lp_pool_full(struct lp_pool *p)
 {
 	lp_lock(&p->lock);
-	bool capped = p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until);
+	bool full = p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until);
 	lp_unlock(&p->lock);
-	return capped && p->opt.max_threads > atomic_load(&p->limit);
+	return full;
+}
+
+bool lp_pool_capped(struct lp_pool *p)
+{
+	return p->opt.max_threads > atomic_load(&p->limit) && lp_pool_full(p);
 }
 
 /* ---- what is wrong with the pool ---- */

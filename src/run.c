@@ -20,6 +20,11 @@ static int task_body(lua_State *L)
 	lua_settop(L, 0);
 	int n = lp_decode(L, w->state->values, &t->msg);
 	lp_msg_clear(&t->msg); /* what the call referred to is the running code's now */
+	if (t->wants_id) {
+		lua_pushinteger(L, (lua_Integer)w->id);
+		lua_insert(L, 2);
+		n++;
+	}
 	lua_call(L, n - 1, LUA_MULTRET);
 	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1))
 		return lua_error(L);

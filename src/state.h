@@ -65,6 +65,7 @@ void lp_open_array(lua_State *L, int state);   /* array, buffer, transfer */
 void lp_open_sync(lua_State *L, int state);   /* mutex, condition, semaphore, rwlock, barrier, once */
 void lp_open_clock(lua_State *L, int state);
 void lp_open_select(lua_State *L, int state);
+void lp_open_group(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);

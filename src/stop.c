@@ -130,7 +130,8 @@ static void request(struct lp_task *t)
 		if (t->detached)
 			lp_host_detached_end(t->host);
 		lp_pool_leave_room(t->pool, t);
-		lp_pool_cancelled_entry(t->pool);
+		if (atomic_load(&t->place) != LP_HELD_STOPPED)
+			lp_pool_cancelled_entry(t->pool);
 	} else if (!lp_task_ended(t) && lp_cancel_ask(&t->actor)) {
 		struct lp_token *k = lp_task_token_ref(t);
 		if (k)
@@ -163,15 +164,19 @@ static void reach_all(struct lp_token *token, bool pending)
 	}
 }
 
+void lp_token_request_cancel(struct lp_token *k)
+{
+	reach_all(k, false);
+	reach_all(k, true);
+}
+
 void lp_task_request_cancel(struct lp_task *t)
 {
 	struct lp_token *k = lp_task_token_ref(t); /* once the task has been told, it has another */
 	request(t);
 	if (!k)
 		k = lp_task_token_ref(t);
-	if (k && lp_cancel_word(&t->actor)) {
-		reach_all(k, false);
-		reach_all(k, true);
-	}
+	if (k && lp_cancel_word(&t->actor))
+		lp_token_request_cancel(k);
 	lp_release(k);
 }

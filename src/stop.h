@@ -20,6 +20,8 @@ struct lp_worker;
 
 /* A pending task ends at once; a running one and its descendants are told. Does not wait. */
 void lp_task_request_cancel(struct lp_task *t);
+/* The same for all that descend from a token, which is marked as cancelled. */
+void lp_token_request_cancel(struct lp_token *k);
 
 /* Pokes a task that was asked, and sees to it that it is told: again and again until it was, and once
  * more when its grace is over. Retains it. False: no memory or no thread; then it was poked once only. */

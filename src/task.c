@@ -2,6 +2,7 @@
 #include "task.h"
 
 void (*lp_task_lost)(struct lp_task *t);
+void (*lp_task_member_ended)(struct lp_task *t, enum lp_task_state how);
 
 /* ---- the task as an object to wait for ---- */
 
@@ -88,7 +89,8 @@ struct lp_task *lp_task_new(void)
 	t->token = NULL;
 	t->source = NULL;
 	t->line = 0;
-	t->detached = t->lasting = t->lost = false;
+	t->detached = t->lasting = t->lost = t->grouped = t->wants_id = false;
+	atomic_init(&t->place, LP_QUEUED);
 	atomic_init(&t->has_room, false);
 	t->submitted = 0;
 	t->report = NULL;
@@ -127,6 +129,8 @@ bool lp_task_stop_pending(struct lp_task *t)
 	while (!atomic_compare_exchange_weak(&t->state, &s, s + LP_STOPPED));
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);
+	if (t->grouped)
+		lp_task_member_ended(t, LP_STOPPED);
 	return true;
 }
 
@@ -137,6 +141,8 @@ void lp_task_end(struct lp_task *t, enum lp_task_state how)
 	uint32_t s = atomic_fetch_add_explicit(&t->state, (uint32_t)how - LP_RUNNING, memory_order_acq_rel);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);
+	if (t->grouped)
+		lp_task_member_ended(t, how);
 }
 
 void lp_task_observe(struct lp_task *t)

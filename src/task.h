@@ -37,7 +37,11 @@ struct lp_token {
 	lp_mutex lock;
 	struct lp_token *parent;   /* [lock] counted; NULL once the task has ended */
 	_Atomic bool cancelled;    /* its task was cancelled: children must not start */
+	bool of_group;             /* [I] part of an lp_group: its parent is never cut off */
 };
+
+/* Where a pending task is. A member of a group may be held back by the group's limit. */
+enum { LP_QUEUED, LP_HELD, LP_HELD_STOPPED };
 
 struct lp_task {
 	struct lp_obj obj;
@@ -55,6 +59,9 @@ struct lp_task {
 	int line;                    /* [I] 0: unknown */
 	bool detached;               /* [I] pool.go */
 	bool lasting;                /* [I] detached, or started by one that lasts: may outlive its host's code */
+	bool grouped;                /* [I] a member of a group, which is its parent */
+	bool wants_id;               /* [I] the worker's id is its first argument */
+	_Atomic uint8_t place;       /* written under the group's lock */
 	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
 	lp_time submitted;           /* [I] of a task that is timed (a sample); 0: not timed */
 	bool lost;                   /* failed and given up by all its futures: queued again to be reported */
@@ -86,6 +93,8 @@ bool lp_task_stop_pending(struct lp_task *t);
 void lp_task_end(struct lp_task *t, enum lp_task_state how);
 /* Somebody was told how it ended: no report of a lost failure. */
 void lp_task_observe(struct lp_task *t);
+/* A member of a group has ended. Set by the group layer; called right after the end, on any thread. */
+extern void (*lp_task_member_ended)(struct lp_task *t, enum lp_task_state how);
 /* What becomes of a failed task that nobody can observe any more: takes over the last count.
  * Set by the pool layer; called on any thread. */
 extern void (*lp_task_lost)(struct lp_task *t);
@@ -102,10 +111,17 @@ void lp_task_drop_token(struct lp_task *t);
 void lp_token_end(struct lp_token *k);
 /* Does t descend from the task of this token, through parents that have not ended? */
 bool lp_task_descends(struct lp_task *t, struct lp_token *of);
-/* Its parent, or an ancestor whose cancelling reached the parent, was cancelled. */
+/* A token with count 1; the parent may be NULL. */
+void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_token *parent);
+/* Its task or group, or an ancestor whose cancelling reached it, was cancelled. */
+static inline bool lp_token_cancelled(struct lp_token *k)
+{
+	return atomic_load(&k->cancelled) || (k->of_group && k->parent && atomic_load(&k->parent->cancelled));
+}
+/* The same of its parent: it must not start. */
 static inline bool lp_task_orphaned(struct lp_task *t)
 {
-	return t->parent && atomic_load(&t->parent->cancelled);
+	return t->parent && lp_token_cancelled(t->parent);
 }
 
 /* ---- slots.c ---- */

@@ -20,15 +20,21 @@ void lp_token_end(struct lp_token *k)
 	lp_release(parent);
 }
 
+void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_token *parent)
+{
+	lp_obj_init(&k->obj, cls);
+	atomic_init(&k->lock.word, 0);
+	atomic_init(&k->cancelled, false);
+	k->of_group = false;
+	k->parent = parent ? lp_retain(parent) : NULL;
+}
+
 struct lp_token *lp_task_token(struct lp_task *t)
 {
 	struct lp_token *k = t->token;
 	if (k || !(k = lp_alloc(sizeof *k)))
 		return k;
-	lp_obj_init(&k->obj, &token_class);
-	atomic_init(&k->lock.word, 0);
-	atomic_init(&k->cancelled, false);
-	k->parent = t->parent ? lp_retain(t->parent) : NULL;
+	lp_token_init(k, &token_class, t->parent);
 	lp_lock(&t->lock);
 	t->token = k;
 	lp_unlock(&t->lock);

@@ -54,6 +54,8 @@ void lp_worker_free(struct lp_worker *w);                            /* its thre
 struct lp_task *lp_current_task(struct lp_state *s);
 /* No thread serves the queue (LP_RUN_INLINE): runs what is in it, here and now, in an inliner. */
 void lp_worker_serve(struct lp_pool *p);
+/* The same for one who may itself be called by a task that this thread runs in this way: then that goes on. */
+void lp_worker_serve_here(struct lp_pool *p);
 void lp_worker_close_inliners(struct lp_pool *p);
 /* In a worker that is about to wait for t without a timeout: runs it here if it is pending, a
  * descendant of the current task (or `any`), and the C stack has room. True: it has ended. */
