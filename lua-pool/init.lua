@@ -110,4 +110,15 @@ for _, name in ipairs { "close", "resize", "stats", "cancel_all" } do
 	pool[name] = function(...) return f(core.default(), ...) end
 end
 
+-- Loaded when they are asked for: most programs use one or none of them.
+local parts = { fs = "lua-pool.fs" }
+setmetatable(pool, {__index = function(t, name)
+	local module = parts[name]
+	if module then
+		local part = require(module)
+		rawset(t, name, part)
+		return part
+	end
+end})
+
 return pool

@@ -70,5 +70,6 @@ void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);
 void lp_open_meet(lua_State *L, int state);
+void lp_open_fs(lua_State *L, int state);      /* files and paths */
 
 #endif

@@ -45,6 +45,7 @@ for group; do
 		lua54
 		need lua-busted lua_module lua5.4 busted.runner
 		need lua-posix lua_module lua5.4 posix
+		need strace command_here strace
 		need luarocks command_here luarocks
 		need zip command_here zip
 		need unzip command_here unzip

@@ -1,0 +1,39 @@
+/* lib_path: paths as the C functions of pool.fs see them: a name, and perhaps a folder that it may not leave. */
+#ifndef LP_LIB_PATH_H
+#define LP_LIB_PATH_H
+
+#include <limits.h>
+#include <sys/types.h>
+
+#include "lib_file.h"
+
+struct lp_path {
+	struct lp_folder *root; /* NULL: the process's own folder, and no limits */
+	const char *name;
+	size_t len;
+};
+
+/* The folder at index 1 and the name at `index`. False: there is a zero byte in it (no system call may see it);
+ * lp_push_path_error knows. Raises for what is no string. */
+bool lp_check_path(lua_State *L, int index, struct lp_path *path);
+/* Pushes what the call answers for an errno or LP_IO_STOPPED (then it raises). */
+int lp_push_path_error(lua_State *L, struct lp_state *s, const struct lp_path *path, int err);
+
+/* Opens without blocking on a FIFO's other end, but waits for a reader when it is opened for writing. 0, an
+ * errno or LP_IO_STOPPED. */
+int lp_open_path(struct lp_state *s, const struct lp_path *path, int flags, mode_t mode, int *fd);
+
+/* The folder in which the last component lies, and that component: for the ...at calls. *fd is what was opened for
+ * it (the caller closes it) or stays as it was. 0, an errno or LP_IO_STOPPED. */
+struct lp_where {
+	int dir;
+	const char *name;
+	char copy[PATH_MAX];
+};
+int lp_path_parent(struct lp_state *s, const struct lp_path *path, struct lp_where *w, int *fd);
+
+/* The files beside lib_fs.c, which opens them. */
+void lp_open_whole(lua_State *L, int state);
+void lp_open_tree(lua_State *L, int state);
+
+#endif

@@ -1,0 +1,39 @@
+/* sys: the system calls of files and subprocesses that not every Unix has, or not in this form. Beside
+ * os.c the only file with knowledge of Linux. All answer 0 or more, or -1 with errno, unless they say
+ * otherwise; none restarts after EINTR: whoever waits decides whether it goes on (blocking.h). */
+#ifndef LP_SYS_H
+#define LP_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The text of an errno, as strerror, into buf. */
+const char *lp_error_text(int err, char *buf, size_t size);
+
+/* open(2) of `path` seen from the folder `dir`, which the way there may not leave: no "..", no absolute
+ * path and no symbolic link that leads out of it (EXDEV). flags as in open, with O_CLOEXEC added. `portable`:
+ * the way for kernels without openat2, component by component. */
+int lp_open_beneath(int dir, const char *path, int flags, mode_t mode);
+int lp_open_beneath_portable(int dir, const char *path, int flags, mode_t mode);
+
+/* Copies up to n bytes from the position of one file to that of the other inside the kernel. -1 with
+ * EXDEV: not between these two; copy by hand. */
+ssize_t lp_copy_range(int from, int to, size_t n);
+
+/* write(2) that answers EPIPE and never raises SIGPIPE. */
+ssize_t lp_write_quietly(int fd, const void *p, size_t n);
+
+/* A lock that belongs to the open file, not to the process or thread. 0, or an errno: EAGAIN if another has
+ * it and !wait; EINTR. */
+enum lp_lock_kind { LP_LOCK_SHARED, LP_LOCK_EXCLUSIVE, LP_LOCK_NONE };
+int lp_lock_file(int fd, enum lp_lock_kind kind, bool wait);
+
+/* A pipe, both ends closed on exec. The end `ours` (0 reading, 1 writing) does not block. */
+int lp_pipe(int fds[2], int ours);
+
+/* A descriptor that becomes readable when the child has ended; -1: there is none on this system. */
+int lp_open_child(pid_t pid);
+
+#endif
