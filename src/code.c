@@ -36,6 +36,11 @@ static void code_destroy(struct lp_obj *o)
 
 const struct lp_class lp_code_class = {.name = "lua-pool.code", .destroy = code_destroy};
 
+bool lp_is_code(const struct lp_obj *o)
+{
+	return o->cls == &lp_code_class;
+}
+
 /* FNV-1a; equal hashes are compared byte by byte. */
 static uint64_t hash_of(const unsigned char *p, size_t n)
 {
@@ -120,26 +125,32 @@ struct lp_code *lp_code_dump(lua_State *L, int index)
 struct lp_code *lp_code_of(lua_State *L, struct lp_values *v, int index)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, v->codes);
-	int codes = lua_gettop(L);
 	lua_pushvalue(L, index);
-	struct lp_obj *c = lua_rawget(L, codes) == LUA_TUSERDATA ? lp_toobj(L, -1) : NULL;
+	if (lua_rawget(L, -2) == LUA_TUSERDATA) { /* only our handles are in this table; empty ones while the state closes */
+		struct lp_obj *c = ((struct lp_handle *)lua_touserdata(L, -1))->obj;
+		if (c) {
+			lua_pop(L, 2);
+			return (struct lp_code *)c;
+		}
+	}
+	lua_pop(L, 1);
+	int codes = lua_gettop(L);
+	struct lp_obj *c = NULL;
+	const void *proto = lp_prototype(L, index);
+	if (proto) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, v->anchors);
+		if (lua_rawgetp(L, -1, proto) == LUA_TFUNCTION && lua_rawget(L, codes) == LUA_TUSERDATA)
+			c = lp_toobj(L, -1);
+	}
 	if (!c) {
-		const void *proto = lp_prototype(L, index);
+		c = &lp_code_dump(L, index)->obj;
+		lua_pushvalue(L, index);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, codes);
 		if (proto) {
 			lua_rawgeti(L, LUA_REGISTRYINDEX, v->anchors);
-			if (lua_rawgetp(L, -1, proto) == LUA_TFUNCTION && lua_rawget(L, codes) == LUA_TUSERDATA)
-				c = lp_toobj(L, -1);
-		}
-		if (!c) {
-			c = &lp_code_dump(L, index)->obj;
 			lua_pushvalue(L, index);
-			lua_pushvalue(L, -2);
-			lua_rawset(L, codes);
-			if (proto) {
-				lua_rawgeti(L, LUA_REGISTRYINDEX, v->anchors);
-				lua_pushvalue(L, index);
-				lua_rawsetp(L, -2, proto);
-			}
+			lua_rawsetp(L, -2, proto);
 		}
 	}
 	lua_settop(L, codes - 1);

@@ -11,7 +11,7 @@ struct dec {
 	struct lp_values *v;
 	const struct lp_msg *m;
 	const unsigned char *p, *end;
-	int refs; /* stack index of the table of what is referred to; 0: not made (its slot is reserved) */
+	int refs; /* stack index of the table of what is referred to, nil until it is made; 0: nothing is */
 	int depth, limit;
 };
 
@@ -42,6 +42,8 @@ static uint32_t take_u32(struct dec *d)
 static void mark(struct dec *d, uint32_t ordinal)
 {
 	lua_State *L = d->L;
+	if (!d->refs)
+		damaged(d);
 	if (lua_isnil(L, d->refs)) {
 		lua_newtable(L);
 		lua_replace(L, d->refs);
@@ -54,7 +56,7 @@ static void mark(struct dec *d, uint32_t ordinal)
 
 static void push_ref(struct dec *d, uint32_t ordinal)
 {
-	if (!lua_istable(d->L, d->refs) || ordinal >= (1u << 30))
+	if (!d->refs || !lua_istable(d->L, d->refs) || ordinal >= (1u << 30))
 		damaged(d);
 	if (lua_rawgeti(d->L, d->refs, (int)ordinal + 1) == LUA_TNIL)
 		damaged(d);
@@ -319,16 +321,21 @@ static void decode(struct dec *d)
 int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m)
 {
 	uint32_t n = m->nvalues;
+	if (n == 0)
+		return 0;
 	if (n > (1u << 20) || !lua_checkstack(L, (int)n + 12))
 		return luaL_error(L, "too many values (%d)", (int)n);
 	size_t levels = m->len > 64 ? lp_stack_left() / LP_FRAME : 64;
 	struct dec d = {.L = L, .v = v, .m = m, .p = m->data, .end = m->data + m->len,
 		.limit = levels < 2 * LP_DEPTH_MAX ? (int)levels : 2 * LP_DEPTH_MAX};
 	/* The place of the references lies below the values, and is taken away when they are complete. */
-	lua_pushnil(L);
-	d.refs = lua_gettop(L);
+	if (m->nrefs) {
+		lua_pushnil(L);
+		d.refs = lua_gettop(L);
+	}
 	for (uint32_t i = 0; i < n; i++)
 		decode(&d);
-	lua_remove(L, d.refs);
+	if (m->nrefs)
+		lua_remove(L, d.refs);
 	return (int)n;
 }

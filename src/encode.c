@@ -24,6 +24,7 @@ uint32_t lp_enc_ordinal(struct enc *e, size_t at)
 		return ordinal;
 	}
 	ordinal = e->s->ordinals++;
+	e->m->nrefs++;
 	*tag |= LP_MARK;
 	lp_put_u32(tag + 1, ordinal);
 	return ordinal;
@@ -250,7 +251,7 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 				lp_map_clear(&e.s->map);
 				e.s->ordinals = 0;
 				e.s->names_fresh = false;
-				lua_newtable(L); /* before anything of this message: temporaries must outlive it */
+				lua_pushnil(L); /* its place below all else, so that it stays until the end */
 				e.s->keep = lua_gettop(L);
 			}
 		}

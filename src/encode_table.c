@@ -19,6 +19,10 @@ bool lp_enc_custom(struct enc *e, int index, int metatable)
 		lua_pushliteral(L, "too many values of __pool_encode");
 		return lp_enc_refuse(e);
 	}
+	if (lua_isnil(L, e->s->keep)) {
+		lua_newtable(L);
+		lua_replace(L, e->s->keep);
+	}
 	for (int i = 0; i < n; i++) {
 		if (lua_rawequal(L, base + i, index)) {
 			lua_pushliteral(L, "__pool_encode returned its own argument");

@@ -87,6 +87,16 @@ struct lp_handle *lp_handle_new(lua_State *L, const struct lp_class *cls)
 	return h;
 }
 
+struct lp_handle *lp_handle_quick(lua_State *L, int metatable)
+{
+	struct lp_handle *h = lua_newuserdatauv(L, sizeof *h, 0);
+	h->magic = LP_HANDLE_MAGIC ^ (uintptr_t)h;
+	h->obj = NULL;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, metatable);
+	lua_setmetatable(L, -2);
+	return h;
+}
+
 void lp_push(lua_State *L, struct lp_obj *o)
 {
 	luaL_checkstack(L, 4, "too many values");

@@ -25,6 +25,9 @@ void lp_push_classes(lua_State *L);
  * methods in this state is an error ("require lua-pool first" cannot happen: core registers all). */
 struct lp_handle *lp_handle_new(lua_State *L, const struct lp_class *cls);
 
+/* The same for a class whose metatable has this registry reference: a third of the time. */
+struct lp_handle *lp_handle_quick(lua_State *L, int metatable);
+
 /* Pushes a handle of o: the state's own one if it has one (weak cache), else a new one with a
  * new count. May raise on memory; o's count is untouched then. */
 void lp_push(lua_State *L, struct lp_obj *o);

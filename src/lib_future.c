@@ -184,4 +184,7 @@ void lp_open_future(lua_State *L, int state)
 	static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {"__close", future_close}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_task_class, methods, meta, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_task_class);
+	struct lp_state *s = lua_touserdata(L, state);
+	s->future_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -60,15 +60,14 @@ struct lp_pool *lp_check_pool(lua_State *L, int index)
 
 /* ---- submitting ---- */
 
-/* Where the Lua code calls us from, for tracebacks. Names are kept for ever: there are as many as
- * chunks, and they are cut to LUA_IDSIZE. */
+/* Where the Lua code calls us from, for tracebacks. */
 static void note_caller(lua_State *L, struct lp_state *s, struct lp_task *t)
 {
-	lua_Debug ar;
-	if (!lua_getstack(L, 1, &ar) || !lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0)
+	const struct lp_site *site = lp_call_site(L, s);
+	if (!site)
 		return;
-	t->source = lp_state_chunk_name(s, ar.source, ar.short_src);
-	t->line = ar.currentline;
+	t->source = site->name;
+	t->line = site->line;
 }
 
 static int check_callable(lua_State *L, int index)
@@ -128,7 +127,7 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 	if (s->early)
 		check_early(L, s);
 	int last = lua_gettop(L);
-	struct lp_handle *h = lp_handle_new(L, &lp_task_class); /* the anchor of all that follows */
+	struct lp_handle *h = lp_handle_quick(L, s->future_meta); /* the anchor of all that follows */
 	struct lp_task *t = lp_task_new();
 	if (!t)
 		return luaL_error(L, "not enough memory");

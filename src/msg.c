@@ -9,6 +9,8 @@ void lp_msg_init(struct lp_msg *m, void *inlined, uint32_t cap)
 	m->inlined = m->data = inlined;
 	m->inline_cap = cap;
 	m->cap = cap;
+	m->objs = m->few;
+	m->capobjs = LP_FEW;
 }
 
 bool lp_msg_grow(struct lp_msg *m, size_t n)
@@ -35,10 +37,12 @@ bool lp_msg_grow(struct lp_msg *m, size_t n)
 bool lp_msg_add_obj(struct lp_msg *m, struct lp_obj *o, uint32_t *index)
 {
 	if (m->nobjs == m->capobjs) {
-		uint32_t cap = m->capobjs ? m->capobjs * 2 : 4;
-		struct lp_obj **objs = lp_realloc(m->objs, cap * sizeof *objs);
+		uint32_t cap = m->capobjs * 4;
+		struct lp_obj **objs = lp_realloc(m->objs == m->few ? NULL : m->objs, cap * sizeof *objs);
 		if (!objs)
 			return false;
+		if (m->objs == m->few)
+			memcpy(objs, m->few, m->nobjs * sizeof *objs);
 		m->objs = objs;
 		m->capobjs = cap;
 	}
@@ -50,19 +54,32 @@ bool lp_msg_add_obj(struct lp_msg *m, struct lp_obj *o, uint32_t *index)
 void lp_msg_clear(struct lp_msg *m)
 {
 	/* Emptied first: the last count of an object may run code that looks at the message's owner. */
-	struct lp_obj **objs = m->objs;
+	struct lp_obj *few[LP_FEW], **objs = m->objs;
 	uint32_t n = m->nobjs;
-	m->objs = NULL;
-	m->nobjs = m->capobjs = 0;
+	if (objs == m->few && n)
+		objs = memcpy(few, m->few, sizeof few);
 	if (m->data != m->inlined)
 		lp_free(m->data);
+	m->objs = m->few;
+	m->nobjs = 0;
+	m->capobjs = LP_FEW;
 	m->data = m->inlined;
 	m->cap = m->inline_cap;
 	m->len = 0;
-	m->nvalues = 0;
+	m->nvalues = m->nrefs = 0;
 	for (uint32_t i = 0; i < n; i++)
 		lp_release(objs[i]);
-	lp_free(objs);
+	if (objs != few && objs != m->few)
+		lp_free(objs);
+}
+
+struct lp_obj *lp_msg_take_obj(struct lp_msg *m)
+{
+	if (m->nobjs == 0)
+		return NULL;
+	struct lp_obj *o = m->objs[0];
+	m->objs[0] = m->objs[--m->nobjs];
+	return o;
 }
 
 bool lp_msg_move(struct lp_msg *to, struct lp_msg *from)
@@ -77,15 +94,21 @@ bool lp_msg_move(struct lp_msg *to, struct lp_msg *from)
 		to->cap = from->cap;
 	}
 	to->len = from->len;
-	to->objs = from->objs;
+	if (from->objs == from->few) {
+		memcpy(to->few, from->few, sizeof to->few);
+	} else {
+		to->objs = from->objs;
+		to->capobjs = from->capobjs;
+	}
 	to->nobjs = from->nobjs;
-	to->capobjs = from->capobjs;
 	to->nvalues = from->nvalues;
+	to->nrefs = from->nrefs;
 	from->data = from->inlined;
 	from->cap = from->inline_cap;
 	from->len = 0;
-	from->objs = NULL;
-	from->nobjs = from->capobjs = from->nvalues = 0;
+	from->objs = from->few;
+	from->capobjs = LP_FEW;
+	from->nobjs = from->nvalues = from->nrefs = 0;
 	return true;
 }
 
@@ -103,5 +126,6 @@ bool lp_msg_copy(struct lp_msg *to, const struct lp_msg *from)
 		memcpy(to->data, from->data, from->len);
 	to->len = from->len;
 	to->nvalues = from->nvalues;
+	to->nrefs = from->nrefs;
 	return true;
 }

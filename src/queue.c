@@ -3,23 +3,41 @@
 
 void lp_queue_init(struct lp_queue *q)
 {
-	atomic_init(&q->in_lock.word, 0);
-	atomic_init(&q->out_lock.word, 0);
+	atomic_init(&q->in, NULL);
 	atomic_init(&q->count, 0);
-	q->in_first = q->in_last = q->out = NULL;
+	atomic_init(&q->out_lock.word, 0);
+	q->out = NULL;
 }
 
 void lp_queue_push(struct lp_queue *q, struct lp_task *t)
 {
-	t->next = NULL;
-	lp_lock(&q->in_lock);
-	if (q->in_first)
-		q->in_last->next = t;
-	else
-		q->in_first = t;
-	q->in_last = t;
 	atomic_fetch_add(&q->count, 1);
-	lp_unlock(&q->in_lock);
+	struct lp_task *last = atomic_load_explicit(&q->in, memory_order_relaxed);
+	do
+		t->next = last;
+	while (!atomic_compare_exchange_weak(&q->in, &last, t));
+}
+
+/* Under out's lock: all that was pushed, oldest first. Nobody else pops single entries, so there is no ABA. */
+static struct lp_task *take_in(struct lp_queue *q)
+{
+	struct lp_task *t = atomic_exchange(&q->in, NULL), *first = NULL;
+	while (t) {
+		struct lp_task *older = t->next;
+		t->next = first;
+		first = t;
+		t = older;
+	}
+	return first;
+}
+
+/* Under out's lock: everything is in `out` then. */
+static void gather(struct lp_queue *q)
+{
+	struct lp_task **tail = &q->out;
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = take_in(q);
 }
 
 struct lp_task *lp_queue_take(struct lp_queue *q)
@@ -27,12 +45,8 @@ struct lp_task *lp_queue_take(struct lp_queue *q)
 	if (lp_queue_count(q) == 0)
 		return NULL;
 	lp_lock(&q->out_lock);
-	if (!q->out) {
-		lp_lock(&q->in_lock);
-		q->out = q->in_first;
-		q->in_first = q->in_last = NULL;
-		lp_unlock(&q->in_lock);
-	}
+	if (!q->out)
+		q->out = take_in(q);
 	struct lp_task *t = q->out;
 	if (t) {
 		q->out = t->next;
@@ -45,30 +59,20 @@ struct lp_task *lp_queue_take(struct lp_queue *q)
 void lp_queue_each(struct lp_queue *q, void (*f)(struct lp_task *t, void *data), void *data)
 {
 	lp_lock(&q->out_lock);
-	lp_lock(&q->in_lock);
+	gather(q);
 	for (struct lp_task *t = q->out, *next; t; t = next) {
 		next = t->next;
 		f(t, data);
 	}
-	for (struct lp_task *t = q->in_first, *next; t; t = next) {
-		next = t->next;
-		f(t, data);
-	}
-	lp_unlock(&q->in_lock);
 	lp_unlock(&q->out_lock);
 }
 
 struct lp_task *lp_queue_prune(struct lp_queue *q)
 {
-	struct lp_task *dead = NULL, **tail = &q->out;
+	struct lp_task *dead = NULL;
 	uint32_t n = 0;
 	lp_lock(&q->out_lock);
-	lp_lock(&q->in_lock);
-	while (*tail)
-		tail = &(*tail)->next;
-	*tail = q->in_first;
-	q->in_first = q->in_last = NULL;
-	lp_unlock(&q->in_lock);
+	gather(q);
 	for (struct lp_task **at = &q->out; *at;) {
 		struct lp_task *t = *at;
 		if (lp_task_state(t) == LP_PENDING || t->lost) { /* lost: it waits for its report */

@@ -1,28 +1,29 @@
 /* queue: the tasks that wait to run, first in, first out, without a bound.
  *
- * Two lists, two locks: submitters append to `in`; takers empty `out`, and when it runs dry take all
- * of `in` at once. So a submitter and a taker hardly ever meet. Order of locks: out before in.
+ * Submitters push onto `in`, a lock-free stack; takers empty `out` under its lock, and when that runs dry take
+ * all of `in` at once and turn it round. So a submitter waits for nobody, and touches one cache line of the
+ * queue, the one that a searcher looks at.
  *
- * `count` is what the scheduler's handshake reads: it grows before push returns, with a sequentially
- * consistent operation, and counts tombstones too. */
+ * `count` is what the scheduler's handshake reads. It grows before the task is in, so it never tells less than there
+ * is, and counts tombstones too; for moments it tells of one that is still on its way. Both operations of a push are
+ * sequentially consistent and come before whatever the submitter reads next. */
 #ifndef LP_QUEUE_H
 #define LP_QUEUE_H
 
 #include "task.h"
 
 struct lp_queue {
-	_Alignas(64) lp_mutex in_lock;
-	struct lp_task *in_first, *in_last; /* [in_lock] */
+	_Alignas(64) _Atomic(struct lp_task *) in; /* the last pushed first, linked by next */
+	_Atomic uint32_t count;
 	_Alignas(64) lp_mutex out_lock;
-	struct lp_task *out;                /* [out_lock] */
-	_Alignas(64) _Atomic uint32_t count;
+	struct lp_task *out;                       /* [out_lock] */
 };
 
 void lp_queue_init(struct lp_queue *q);
 void lp_queue_push(struct lp_queue *q, struct lp_task *t);  /* takes over one count of t */
 struct lp_task *lp_queue_take(struct lp_queue *q);          /* NULL: empty; the count is the caller's */
-/* Calls f for every entry, oldest first, under both locks: f must not take one that it could hold
- * elsewhere together with these, and must not push or take. */
+/* Calls f for every entry that was in when it began, oldest first, under out's lock: f must not take one that it could
+ * hold elsewhere together with this, and must not take from the queue. */
 void lp_queue_each(struct lp_queue *q, void (*f)(struct lp_task *t, void *data), void *data);
 /* Takes out the tombstones; returns a list linked by `next` of those whose counts are the caller's. */
 struct lp_task *lp_queue_prune(struct lp_queue *q);

@@ -19,6 +19,11 @@ static int task_body(lua_State *L)
 	struct lp_task *t = running(w);
 	lua_settop(L, 0);
 	int n = lp_decode(L, w->state->values, &t->msg);
+	t->code = lp_msg_take_obj(&t->msg);
+	if (t->code && !lp_is_code(t->code)) { /* of a callable object: an object that somebody may wait to see released */
+		lp_release(t->code);
+		t->code = NULL;
+	}
 	lp_msg_clear(&t->msg); /* what the call referred to is the running code's now */
 	if (t->wants_id) {
 		lua_pushinteger(L, (lua_Integer)w->id);

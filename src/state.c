@@ -24,60 +24,6 @@ struct lp_state *lp_state_open(lua_State *L)
 	return s;
 }
 
-/* ---- names of chunks ---- */
-
-/* Kept for ever: there are as many as a program has files; past the bound all others share one. */
-enum { MAX_NAMES = 4096 };
-static lp_mutex names_lock;
-static struct {
-	const char *name;
-	unsigned hash;
-} names[2 * MAX_NAMES]; /* [names_lock] open addressing */
-static unsigned nnames;
-
-__attribute__((constructor)) static void names_open(void)
-{
-	lp_fork_guard(&names_lock);
-}
-
-static const char *intern(const char *name)
-{
-	unsigned hash = 5381;
-	for (const char *p = name; *p; p++)
-		hash = hash * 33 + (unsigned char)*p;
-	const char *found = NULL;
-	lp_lock(&names_lock);
-	for (unsigned i = hash;; i++) {
-		unsigned at = i % (2 * MAX_NAMES);
-		if (!names[at].name) {
-			size_t size = strlen(name) + 1;
-			char *copy = nnames < MAX_NAMES ? lp_alloc(size) : NULL;
-			if (copy) {
-				memcpy(copy, name, size);
-				names[at].name = copy;
-				names[at].hash = hash;
-				nnames++;
-			}
-			found = copy;
-			break;
-		}
-		if (names[at].hash == hash && strcmp(names[at].name, name) == 0) {
-			found = names[at].name;
-			break;
-		}
-	}
-	lp_unlock(&names_lock);
-	return found ? found : "?";
-}
-
-const char *lp_state_chunk_name(struct lp_state *s, const char *source, const char *short_src)
-{
-	if (s->source == source && s->chunk_name && strcmp(s->chunk_name, short_src) == 0)
-		return s->chunk_name;
-	s->source = source;
-	return s->chunk_name = intern(short_src);
-}
-
 lp_time lp_check_timeout(lua_State *L, int index)
 {
 	if (lua_isnoneornil(L, index))

@@ -6,12 +6,20 @@
 #define LP_STATE_H
 
 #include "compat.h"
+#include "values.h"
 #include "wait.h"
 
-struct lp_values;
 struct lp_pool;
 struct lp_host;
 struct lp_worker;
+
+/* A place in the code of Lua, and its name for people. */
+enum { LP_SITES = 16 };
+struct lp_site {
+	struct lp_spot spot;
+	const char *name;  /* of the chunk; never freed */
+	int line;          /* 0: nothing is known */
+};
 
 struct lp_state {
 	lua_State *L;              /* [I] its main thread */
@@ -22,7 +30,9 @@ struct lp_state {
 	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
 	unsigned submits;          /* counts, to time a sample of the tasks */
 	bool early;                /* a server may be in its init phase, before it forks (lib_pool.c: on_early) */
-	const char *source, *chunk_name; /* the last answer of lp_state_chunk_name */
+	int future_meta;           /* [I] registry reference of the metatable of futures */
+	const char *source, *chunk_name; /* the chunk that was asked for last, and its name */
+	struct lp_site last_site, sites[LP_SITES];
 };
 
 /* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or
@@ -45,8 +55,8 @@ lp_time lp_check_timeout(lua_State *L, int index);
  * the running C function, say). */
 int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline);
 
-/* A copy of short_src (the name of the chunk `source`) that lives for ever. */
-const char *lp_state_chunk_name(struct lp_state *s, const char *source, const char *short_src);
+/* Where the Lua function that called the running C function stands; NULL: not known. Good until the next call. */
+const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s);
 
 /* Pushes nil, "timeout"; returns 2. */
 int lp_push_timeout(lua_State *L);

@@ -52,6 +52,7 @@ static void task_destroy(struct lp_obj *o)
 	}
 	lp_msg_clear(&t->msg);
 	lp_free(t->report);
+	lp_release(t->code);
 	lp_release(t->token);
 	lp_release(t->parent);
 	lp_release(t->host);
@@ -93,6 +94,7 @@ struct lp_task *lp_task_new(void)
 	atomic_init(&t->place, LP_QUEUED);
 	atomic_init(&t->has_room, false);
 	t->submitted = 0;
+	t->code = NULL;
 	t->report = NULL;
 	return t;
 }

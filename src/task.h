@@ -65,6 +65,8 @@ struct lp_task {
 	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
 	lp_time submitted;           /* [I] of a task that is timed (a sample); 0: not timed */
 	bool lost;                   /* failed and given up by all its futures: queued again to be reported */
+	struct lp_obj *code;         /* [runner] the function's code, taken from the call: given back with the slot, by whose
+	                              * thread it was counted; NULL: none */
 	char *report;                /* of a failed task: message, traceback, where async was called; or NULL */
 	struct lp_msg msg;           /* the call; from the moment it ended, results or error and traceback */
 	unsigned char buffer[112];   /* msg's inline buffer */

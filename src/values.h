@@ -30,6 +30,19 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
  * cannot be required here, if a __pool_decode raises, if the bytes are damaged. */
 int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m);
 
+/* ---- shortcut.c ---- */
+/* Where a Lua function stands: pointers that tell it from all others, of which none is followed later. Other code could
+ * only be taken for it if all of them were reused for a function with the same lines of the same chunk. */
+struct lp_spot {
+	const void *pc, *proto, *code, *lines, *source;
+	int first, last; /* the lines it is defined at */
+};
+/* Of the activation that lua_getstack found; false: not a Lua function, or the layout is not known. */
+bool lp_spot_of(const lua_Debug *ar, struct lp_spot *spot);
+
+/* Is it the code of a function? Messages refer to it. */
+bool lp_is_code(const struct lp_obj *o);
+
 /* Pushes `error value` in a form that can always be sent: itself if it can be encoded, else a string that
  * tells its type and text and why it is a string. Used for task errors. Index must be absolute. */
 void lp_push_sendable(lua_State *L, struct lp_values *v, int index);

@@ -54,7 +54,7 @@ struct lp_map {
 struct lp_scratch {
 	struct lp_map map;
 	uint32_t ordinals;
-	int keep;        /* stack index of a table of temporaries that must outlive the encoding; 0: none */
+	int keep;        /* stack index of a table of temporaries that must outlive the encoding; nil: none so far */
 	bool names_fresh;
 };
 
