@@ -90,6 +90,31 @@ describe("pool.select", function()
 		for k = 1, 1000 do assert.is_nil((tostring(list[k]):match "waiting")) end
 	end)
 
+	it("waits for groups, and raises what their tasks raised", function()
+		local never, go, up = pool.event(), pool.event(), pool.semaphore(0)
+		local function waits(e, u)
+			u:release()
+			e:wait()
+		end
+		local a, b = pool.group(), pool.group()
+		a:go(waits, never, up)
+		b:go(waits, go, up)
+		up:acquire()
+		up:acquire()
+		assert.same({ nil, "timeout" }, { pool.select({ a, b }, 0.002) })
+		go:set()
+		assert.same({ 2, true }, { pool.select { a, b } })
+		a:go(function() error("theirs", 0) end)
+		local ok, err = pcall(pool.select, { a })
+		assert.is_false(ok)
+		assert.equal("theirs", err)
+		local c = pool.group()
+		c:cancel()
+		local ok2, err2 = pcall(pool.select, { never, c })
+		assert.is_false(ok2)
+		assert.is_true(err2 == pool.CANCELLED)
+	end)
+
 	it("is fair to all that are ready", function()
 		local list, count = {}, {}
 		for i = 1, 10 do
@@ -143,7 +168,10 @@ describe("pool.select", function()
 		assert.error_matches(function() pool.select { ch, 5 } end, "item #2.*got number")
 		assert.error_matches(function() pool.select { ch, {} } end, "item #2.*got a table")
 		assert.error_matches(function() pool.select { { ch, "sned", 1 } } end, "item #1")
-		assert.error_matches(function() pool.select { pool.counter() } end, "item #1.*counter")
+		for _, what in ipairs { "counter", "barrier", "condition", "rwlock" } do
+			local object = what == "barrier" and pool.barrier(2) or pool[what]()
+			assert.error_matches(function() pool.select { object } end, "item #1.*got lua%-pool%." .. what)
+		end
 		assert.error_matches(function() pool.select { ch, { ch, "send", 1, coroutine.create(print) } } end,
 			"item #2.*value #2: cannot send a coroutine")
 		m:lock()

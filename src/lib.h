@@ -22,6 +22,9 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 /* Waits for a task's end, running it here if that is right. False: the deadline came first. */
 bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time deadline);
 
+/* Its members have ended: pushes true, or raises what one of them raised, or CANCELLED. */
+int lp_group_outcome(lua_State *L, struct lp_group *g);
+
 /* The pool handle's object: when its last handle goes, the pool drains in the background. */
 struct lp_pool_ref {
 	struct lp_obj obj;

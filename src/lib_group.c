@@ -82,8 +82,7 @@ static void work(lua_State *L, struct lp_state *s, struct lp_group *g)
 	}
 }
 
-/* The members have ended: true, or raises what one of them raised, or CANCELLED. */
-static int outcome(lua_State *L, struct lp_group *g)
+int lp_group_outcome(lua_State *L, struct lp_group *g)
 {
 	struct lp_handle *h = lp_handle_new(L, &lp_task_class);
 	struct lp_task *t = lp_group_failed(g);
@@ -93,6 +92,7 @@ static int outcome(lua_State *L, struct lp_group *g)
 		lua_insert(L, -2);
 		lua_call(L, 1, 0);
 	}
+	lua_pop(L, 1);
 	if (lp_group_over(g)) {
 		lp_push(L, &lp_cancelled_value);
 		return lua_error(L);
@@ -116,7 +116,7 @@ static int group_await(lua_State *L)
 	struct lp_node node = {.obj = &g->token.obj};
 	if (lp_wait(L, s, &node, 1, deadline) < 0)
 		return lp_push_timeout(L);
-	return outcome(L, g);
+	return lp_group_outcome(L, g);
 }
 
 /* group:cancel([timeout]) -> true / nil, "timeout". No member starts any more, those that run are asked to end;

@@ -1,7 +1,7 @@
 /* lib_select: pool.select(list [, timeout]): the first of several that is ready.
  *
- * An item of the list is a future, a channel (to receive from), {channel, "send", values...}, an event, a
- * semaphore (a permit is taken) or a mutex (it is locked). Exactly one of them is consumed. All nodes lie in
+ * An item of the list is a future, a group, a channel (to receive from), {channel, "send", values...}, an event, a
+ * timer, a semaphore (a permit is taken) or a mutex (it is locked). Exactly one of them is consumed. All nodes lie in
  * a userdata, with a count of every object and the messages to be sent, so that whatever raises
  * leaks nothing.
  *
@@ -11,11 +11,14 @@
 
 #include "channel.h"
 #include "event.h"
+#include "group.h"
 #include "handle.h"
+#include "lib.h"
 #include "lib_sync.h"
 #include "mutex.h"
 #include "semaphore.h"
 #include "task.h"
+#include "timer.h"
 #include "values.h"
 
 struct selection {
@@ -58,8 +61,8 @@ static struct selection *push_selection(lua_State *L, int n)
 
 static int refuse(lua_State *L, int item, const char *what)
 {
-	return luaL_error(L, "bad item #%d of the list for 'select' (future, channel, {channel, \"send\", values...}, "
-		"event, semaphore or mutex expected, got %s)", item, what);
+	return luaL_error(L, "bad item #%d of the list for 'select' (future, group, channel, {channel, \"send\", values...}, "
+		"event, timer, semaphore or mutex expected, got %s)", item, what);
 }
 
 static void *check_generation(lua_State *L, int item, struct lp_obj *o)
@@ -101,6 +104,18 @@ static void add_send(lua_State *L, struct lp_state *s, struct selection *sel, in
 	lua_settop(L, t);
 }
 
+/* The others that can be waited for do more than that: a barrier would have to be left again, a condition gives a
+ * mutex up and takes it again, of a read-write lock one has to say how. */
+static bool selectable(const struct lp_class *cls)
+{
+	const struct lp_class *const all[] = {&lp_task_class, &lp_group_class, &lp_channel_class, &lp_event_class,
+		&lp_timer_class, &lp_semaphore_class, &lp_mtx_class};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (cls == all[i])
+			return true;
+	return false;
+}
+
 /* The item on top of the stack. */
 static void add(lua_State *L, struct lp_state *s, struct selection *sel, int item)
 {
@@ -113,8 +128,7 @@ static void add(lua_State *L, struct lp_state *s, struct selection *sel, int ite
 		refuse(L, item, luaL_typename(L, -1));
 		return;
 	}
-	if (o->cls != &lp_task_class && o->cls != &lp_channel_class && o->cls != &lp_event_class &&
-		o->cls != &lp_semaphore_class && o->cls != &lp_mtx_class)
+	if (!selectable(o->cls))
 		refuse(L, item, o->cls->name);
 	check_generation(L, item, o);
 	struct lp_node *n = &sel->nodes[sel->n];
@@ -157,6 +171,12 @@ static int push_results(lua_State *L, struct lp_state *s, struct selection *sel,
 	} else if (o->cls == &lp_channel_class) {
 		n->op = LP_CHANNEL_SEND; /* a packet that is ours to free: also if decoding raises */
 		results = 1 + lp_decode(L, s->values, &((struct lp_packet *)n->value)->msg);
+	} else if (o->cls == &lp_group_class) {
+		results = 1 + lp_group_outcome(L, (struct lp_group *)o);
+	} else if (o->cls == &lp_timer_class && n->result == LP_TIMER_CLOSED) {
+		results = push_closed(L);
+	} else if (o->cls == &lp_timer_class) {
+		lua_pushinteger(L, n->result);
 	} else if (o->cls == &lp_task_class) {
 		int before = lua_gettop(L);
 		lp_push(L, o);
@@ -172,7 +192,8 @@ static int push_results(lua_State *L, struct lp_state *s, struct selection *sel,
 }
 
 /* pool.select(list [, timeout]) -> index, then: a future's results (or its error is raised); the values that
- * a channel gave, or nil, "closed"; true for the others (true, "abandoned") / nil, "timeout". Blocks; a
+ * a channel gave, or nil, "closed"; how many times a timer came due, or nil, "closed"; true for the others (true,
+ * "abandoned"; a group's error is raised) / nil, "timeout". Blocks; a
  * cancellation point. An empty list is an error unless there is a timeout. */
 static int pool_select(lua_State *L)
 {

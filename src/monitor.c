@@ -1,10 +1,11 @@
-/* monitor: the thread that pokes tasks again until they were told: the other half of stop.c.
+/* monitor: the thread that pokes tasks again until they were told: the other half of stop.c. It rings timers, too.
  *
- * It watches two things: tasks that were asked to end (a list), and the deadlines of whatever runs in any
+ * It watches three things: tasks that were asked to end (a list), the deadlines of whatever runs in any
  * worker (it looks through the workers when the earliest is due, so that a scope costs its task one
- * comparison). It starts when there is something to watch and leaves when there has been nothing for a while. */
+ * comparison), and the timers that somebody waits for (timer.c). It starts when there is something to watch and leaves when there has been nothing for a while. */
 #include "cancel.h"
 #include "stop.h"
+#include "timer.h"
 #include "worker.h"
 
 enum { POKE_NS = 1000000, SLOW_POKE_NS = 10000000, LINGER_NS = 200000000, MAX_POOLS = 1024 };
@@ -153,9 +154,12 @@ static void *monitor_main(void *arg)
 	for (;;) {
 		lp_time now = lp_now();
 		lp_time until = look_at_watches(now), deadline = look_at_deadlines(now);
+		lp_time timer = lp_timers_ring(now);
 		until = deadline < until ? deadline : until;
+		until = timer < until ? timer : until;
+		bool timers = lp_timers_exist();
 		lp_lock(&lock);
-		bool empty = lp_list_empty(&watches) && atomic_load(&next_deadline) == LP_FOREVER;
+		bool empty = lp_list_empty(&watches) && atomic_load(&next_deadline) == LP_FOREVER && !timers;
 		if (!empty)
 			quiet = 0;
 		else if (!quiet)
@@ -207,6 +211,21 @@ bool lp_monitor_cancel(struct lp_task *t)
 	lp_lock(&lock);
 	lp_list_append(&watches, &w->link);
 	return wake_or_start();
+}
+
+bool lp_monitor_look(void)
+{
+	lp_lock(&lock);
+	return wake_or_start();
+}
+
+void lp_monitor_may_leave(void)
+{
+	lp_lock(&lock);
+	struct lp_parker *wake = parker;
+	lp_unlock(&lock);
+	if (wake)
+		lp_unpark(wake);
 }
 
 bool lp_monitor_deadline(lp_time when)

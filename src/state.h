@@ -76,6 +76,7 @@ void lp_open_sync(lua_State *L, int state);   /* mutex, condition, semaphore, rw
 void lp_open_clock(lua_State *L, int state);
 void lp_open_select(lua_State *L, int state);
 void lp_open_group(lua_State *L, int state);
+void lp_open_timer(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);

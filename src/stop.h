@@ -29,6 +29,11 @@ bool lp_monitor_cancel(struct lp_task *t);
 /* A task that runs in a worker has a deadline now: see to it that it is told then. */
 bool lp_monitor_deadline(lp_time when);
 
+/* The timers have changed, or there is one more: the monitor's thread has to look. False: there is no thread. */
+bool lp_monitor_look(void);
+/* There is no timer any more. */
+void lp_monitor_may_leave(void);
+
 /* One poke, if the task is innermost on a thread and has something to be told. */
 void lp_poke(struct lp_task *t);
 
