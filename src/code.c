@@ -163,6 +163,9 @@ static void load_plain(lua_State *L, const unsigned char *p, size_t n)
 {
 	if (luaL_loadbuffer(L, (const char *)p, n, "=?") != LUA_OK)
 		lua_error(L);
+	/* Loading takes memory and never steps the collector: a state that does little else would grow without end. */
+	lua_pushliteral(L, "");
+	lua_pop(L, 1);
 }
 
 void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool fresh)

@@ -4,6 +4,7 @@
 
 #include "cdata.h"
 #include "handle.h"
+#include "pin.h"
 #include "values_int.h"
 
 struct dec {
@@ -304,11 +305,18 @@ static void decode(struct dec *d)
 	}
 	case LP_TOBJECT: {
 		struct lp_obj *o = take_object(d);
-		if (o->cls == &lp_code_class)
+		if (o->cls == &lp_code_class || o->cls == &lp_pin_class)
 			damaged(d);
 		lp_push(L, o);
 		if (o->cls->received)
 			o->cls->received(o);
+		break;
+	}
+	case LP_TPINNED: {
+		struct lp_obj *o = take_object(d);
+		if (o->cls != &lp_pin_class)
+			damaged(d);
+		lp_pin_push(L, o);
 		break;
 	}
 #if LP_LUAJIT
@@ -325,6 +333,8 @@ int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m)
 		return 0;
 	if (n > (1u << 20) || !lua_checkstack(L, (int)n + 12))
 		return luaL_error(L, "too many values (%d)", (int)n);
+	if (v->pins && lp_pins_dead(v->pins))
+		lp_pins_sweep(L, v->pins);
 	size_t levels = m->len > 64 ? lp_stack_left() / LP_FRAME : 64;
 	struct dec d = {.L = L, .v = v, .m = m, .p = m->data, .end = m->data + m->len,
 		.limit = levels < 2 * LP_DEPTH_MAX ? (int)levels : 2 * LP_DEPTH_MAX};

@@ -1,6 +1,8 @@
 /* encode: Lua values to a message. See values_int.h for the format, encode_int.h for the rules. */
 #include "encode_int.h"
 
+#include "pin.h"
+
 /* ---- writing ---- */
 
 int lp_enc_no_memory(struct enc *e)
@@ -58,6 +60,13 @@ static void put_string(struct enc *e, int index)
 	size_t n;
 	const char *str = lua_tolstring(e->L, index, &n);
 	if (n > LP_SHORT_MAX) {
+		uint32_t object;
+		if (n >= LP_PIN_MIN && e->m->pins && e->v->pins && lp_pin_string(e->L, e->v->pins, index, e->m, &object)) {
+			unsigned char *p = lp_enc_room(e, 5);
+			*p = LP_TPINNED;
+			lp_put_u32(p + 1, object);
+			return;
+		}
 		unsigned char *p = lp_enc_room(e, 9 + n);
 		uint64_t len = n;
 		*p = LP_TLONG;
@@ -240,6 +249,8 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 		lua_pushliteral(L, "too many values");
 		return false;
 	}
+	if (v->pins && lp_pins_dead(v->pins))
+		lp_pins_sweep(L, v->pins);
 	struct enc e = {.L = L, .v = v, .m = m, .s = &v->scratch, .limit = -1};
 	for (; i < n; i++) {
 		if (!lp_is_scalar(L, first + i)) {

@@ -1,5 +1,6 @@
 /* lib_pool: async and its kin, and pools as objects. Options are checked in Lua (lua-pool/options.lua);
  * what arrives here is complete and right. */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -100,6 +101,14 @@ static void check_early(lua_State *L, struct lp_state *s)
 	s->early = false;
 }
 
+/* Results that futures of this thread hold are memory that their collection would free. */
+static void tell_collector(lua_State *L)
+{
+	size_t bytes = lp_slots_untold();
+	if (bytes && lua_gc(L, LUA_GCISRUNNING, 0))
+		lua_gc(L, LUA_GCSTEP, (int)(bytes / 1024 < INT_MAX ? bytes / 1024 : INT_MAX));
+}
+
 static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum lp_submit_mode mode)
 {
 	if (lp_semaphore_try_acquire(&p->room))
@@ -122,6 +131,7 @@ static void give_up(struct lp_handle *h)
 int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode)
 {
 	check_callable(L, first);
+	tell_collector(L);
 	if (atomic_load_explicit(&p->broken, memory_order_relaxed))
 		return raise_broken(L, s, p);
 	if (s->early)
@@ -132,6 +142,7 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 	if (!t)
 		return luaL_error(L, "not enough memory");
 	h->obj = &t->obj;
+	t->msg.pins = true;
 	if (!lp_encode(L, s->values, &t->msg, first, last - first + 1, "argument", 1)) {
 		give_up(h);
 		return luaL_error(L, "%s", lua_tostring(L, -1));

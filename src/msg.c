@@ -67,6 +67,7 @@ void lp_msg_clear(struct lp_msg *m)
 	m->cap = m->inline_cap;
 	m->len = 0;
 	m->nvalues = m->nrefs = 0;
+	m->pins = false;
 	for (uint32_t i = 0; i < n; i++)
 		lp_release(objs[i]);
 	if (objs != few && objs != m->few)

@@ -20,6 +20,7 @@ struct lp_msg {
 	uint32_t inline_cap;     /* [I] */
 	uint32_t nvalues;        /* how many values lp_encode has put in */
 	uint32_t nrefs;          /* how many of what is in it are referred to a second time */
+	bool pins;               /* set by the owner: large strings stay with the sender until they are taken (pin.h) */
 };
 
 void lp_msg_init(struct lp_msg *m, void *inlined, uint32_t cap);

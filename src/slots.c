@@ -12,6 +12,7 @@ struct lp_slots {
 	unsigned count;                    /* [thread] */
 	_Atomic(struct lp_task *) remote;  /* returned by other threads */
 	_Atomic uint32_t refs;             /* one for the thread, one per slot that is out */
+	_Atomic size_t untold;             /* bytes of large results that this thread's futures have come to hold */
 };
 
 static _Thread_local struct lp_slots *my_slots;
@@ -58,6 +59,18 @@ static struct lp_slots *slots_self(void)
 		pthread_setspecific(slots_key, my_slots);
 	}
 	return my_slots;
+}
+
+void lp_slot_holds(struct lp_task *t, size_t bytes)
+{
+	atomic_fetch_add_explicit(&t->owner->untold, bytes, memory_order_relaxed);
+}
+
+size_t lp_slots_untold(void)
+{
+	if (!my_slots || atomic_load_explicit(&my_slots->untold, memory_order_relaxed) < LP_UNTOLD)
+		return 0;
+	return atomic_exchange_explicit(&my_slots->untold, 0, memory_order_relaxed);
 }
 
 struct lp_task *lp_slot_take(void)

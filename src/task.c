@@ -140,6 +140,8 @@ void lp_task_end(struct lp_task *t, enum lp_task_state how)
 {
 	if (t->token)
 		lp_token_end(t->token);
+	if (t->msg.data != t->msg.inlined)
+		lp_slot_holds(t, t->msg.cap);
 	uint32_t s = atomic_fetch_add_explicit(&t->state, (uint32_t)how - LP_RUNNING, memory_order_acq_rel);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);

@@ -1,6 +1,7 @@
 /* values: a state's record for sending and receiving. See values.h. */
 #include <string.h>
 
+#include "pin.h"
 #include "values_int.h"
 
 static int values_gc(lua_State *L)
@@ -8,6 +9,9 @@ static int values_gc(lua_State *L)
 	struct lp_values *v = lua_touserdata(L, 1);
 	lp_map_free(&v->scratch.map);
 	lp_map_free(&v->named);
+	if (v->pins)
+		lp_pins_close(v->pins);
+	v->pins = NULL;
 	return 0;
 }
 
@@ -30,6 +34,8 @@ struct lp_values *lp_values_open(lua_State *L)
 	lp_code_open(L, v);
 	lua_newtable(L);
 	v->names = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	v->pins = lp_pins_new(luaL_ref(L, LUA_REGISTRYINDEX)); /* NULL: everything is copied */
 	lua_pushglobaltable(L);
 	v->globals = lua_topointer(L, -1);
 	lua_pop(L, 1);

@@ -29,6 +29,7 @@ enum lp_tag {
 	LP_TOBJECT,   /* object index u32 */
 	LP_TCUSTOM,   /* ordinal u32, count u32; decoder function or metatable by name; values */
 	LP_TCDATA,    /* 0: int64, 1: uint64; 8 bytes */
+	LP_TPINNED,   /* object index u32: a large string that is still the sender's */
 	LP_TAGS,
 	LP_MARK = 0x80, /* referred to later: has an ordinal */
 	LP_META = 0x40, /* of a table: a metatable follows */
@@ -58,6 +59,8 @@ struct lp_scratch {
 	bool names_fresh;
 };
 
+struct lp_pins;
+
 struct lp_values {
 	struct lp_scratch scratch;
 	bool in_user_code;      /* a __pool_encode runs: its own sends use a scratch of their own */
@@ -73,6 +76,7 @@ struct lp_values {
 	size_t modules;         /* a sum over package.loaded when `names` was made */
 	const void *globals;
 	bool factories;         /* the self-test passed */
+	struct lp_pins *pins;   /* large strings that messages have; NULL: none can be pinned */
 };
 
 /* ---- map.c ---- */
