@@ -150,7 +150,10 @@ $(OBJ)/probed: $(OBJ)/flags
 
 $(OBJ)/%.o: src/%.c $(OBJ)/probed
 	$(call say,CC $<)
-	$(Q)$(COMPILE) -c -o $@ $<
+	$(Q)$(COMPILE) $(LOOPS) -c -o $@ $<
+
+# Loops over arrays are worth the compiler's best.
+$(OBJ)/array_ops.o $(OBJ)/array_sort.o: private LOOPS = -O3
 
 # The names of the objects, so that a file that is gone is linked no more.
 $(OBJ)/list: force

@@ -9,6 +9,7 @@ local futures = require "lua-pool.futures"
 local map = require "lua-pool.map"
 local options = require "lua-pool.options"
 local worker = require "lua-pool.worker"
+require "lua-pool.array" -- it adds methods
 
 local pool = {
 	_VERSION = "lua-pool scm",

@@ -27,6 +27,12 @@ struct lp_type_info {
 };
 extern const struct lp_type_info lp_types[LP_TYPES];
 
+/* A number that fits some type: `i` for whole numbers (u64: its bits), `f` for f32 and f64. */
+union lp_element {
+	int64_t i;
+	double f;
+};
+
 struct lp_store; /* an lp_obj */
 
 struct lp_array {

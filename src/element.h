@@ -5,12 +5,6 @@
 #include "array.h"
 #include "compat.h"
 
-/* A number that fits some type: `i` for whole numbers (u64: its bits), `f` for f32 and f64. */
-union lp_element {
-	int64_t i;
-	double f;
-};
-
 /* The value at index as an element. False: it does not fit, and the reason ("a whole number from -128 to 127
  * expected, got 300") is pushed. Whole floats are whole numbers. f32 rounds. u64 on Lua 5.4: negative
  * integers stand for the numbers from 2^63 on, as they do in Lua's own math.ult and %x. */
