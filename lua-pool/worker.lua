@@ -58,6 +58,25 @@ local function prelude(config, core)
 		function load(...) return pass(load0(...)) end
 	end
 
+	-- A module that is stopped half-way through its loading would be lost to this state (LuaJIT refuses it ever after).
+	if require then
+		local require0, loaded, protected, begin, finish = require, package.loaded, core.rawpcall, core.shield_begin, core.shield_end
+		local check, raise = core.check_cancel, error
+		local function after(ok, ...)
+			finish()
+			if not ok then raise((...), 0) end
+			check()
+			return ...
+		end
+		function require(name)
+			local module = loaded[name]
+			-- LuaJIT marks what is being loaded with a light userdata.
+			if module and type(module) ~= "userdata" then return module end
+			begin()
+			return after(protected(require0, name))
+		end
+	end
+
 	print = core.print
 	if math and math.randomseed then math.randomseed(core.seed()) end
 	if os then

@@ -253,7 +253,9 @@ describe("cancel", function()
 
 	it("goes down to children, not to tasks that are only awaited", function()
 		local up, never = pool.event(), pool.event()
-		local other = p:async(function(e) e:wait() return "alive" end, never)
+		local other_up = pool.event()
+		local other = p:async(function(u, e) u:set() e:wait() return "alive" end, other_up, never)
+		other_up:wait()
 		local child_up = pool.event()
 		local parent = p:async(function(u, c, e, o)
 			local lib = require "lua-pool"

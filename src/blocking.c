@@ -14,7 +14,7 @@ void lp_block_begin(lua_State *L, struct lp_state *s)
 	if (!s->exec || (!s->worker && !s->host))
 		luaL_error(L, "this Lua state is closing: nothing can be waited for");
 	if (s->host)
-		s->host->hook = (void *)lua_gethook(s->L);
+		lp_host_begin_wait(s);
 	if (lp_interrupted(s->exec))
 		lp_raise_interrupt(L, s);
 }
@@ -29,7 +29,10 @@ int lp_block_raise(lua_State *L, struct lp_state *s)
 {
 	if (s->host)
 		lp_host_stand_still();
-	return lp_interrupted(s->exec) ? lp_raise_interrupt(L, s) : lp_raise_signal(L, s);
+	if (lp_interrupted(s->exec))
+		return lp_raise_interrupt(L, s);
+	lp_run_host_hook(L, s);
+	return luaL_error(L, "interrupted!"); /* it did not raise; what we were about to do is half done */
 }
 
 void lp_block_yield(struct lp_state *s)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cancel.h"
+#include "mutex.h"
 #include "worker.h"
 
 enum { MAX_POOLS = 4096, MAX_HOSTS = 1024, ROUND = 64 };
@@ -164,6 +165,7 @@ void lp_host_close(struct lp_host *h)
 	lp_host_stand_still();
 	bool fresh = !atomic_load(&h->closing);
 	lp_host_forget(h);
+	lp_held_release(&h->actor); /* its code has ended: nobody else would unlock it */
 	if (fresh && h->obj.generation == lp_generation)
 		close_hosts(&h, 1, lp_host_count() == 0);
 }

@@ -15,6 +15,7 @@ struct lp_host {
 	void *L;                       /* [I] its lua_State, for `signalled` */
 	struct lp_parker *_Atomic parker; /* of the thread that waited for it last */
 	void *hook;                    /* [exec] the debug hook when its wait began (Ctrl-C replaces it) */
+	int hook_mask, hook_count;     /* [exec] that hook's */
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
 	_Atomic bool over;             /* closing, and the time for detached tasks is over */

@@ -184,12 +184,28 @@ static int resume(lua_State *L, lua_State *co, int nargs)
 	return -1;
 }
 
+/* Runs what its to-be-closed variables ask for, whatever ended it. */
+static int close_coroutine(lua_State *L, lua_State *co)
+{
+	struct lp_worker *w = lp_state(L)->worker;
+	if (w)
+		w->running = co;
+	int status = lua_resetthread(co);
+	if (w)
+		w->running = L;
+	return status;
+}
+
 static int coroutine_resume(lua_State *L)
 {
 	lua_State *co = check_coroutine(L);
 	int results = resume(L, co, lua_gettop(L) - 1);
-	if (results < 0 && own(L, -1))
+	if (results < 0 && own(L, -1)) {
+		/* The task ends: nobody will close it later, as a program could after an error. */
+		if (close_coroutine(L, co) != LUA_OK)
+			lua_xmove(co, L, 1);
 		return lua_error(L);
+	}
 	lua_pushboolean(L, results >= 0);
 	lua_insert(L, -(results < 0 ? 2 : results + 1));
 	return results < 0 ? 2 : results + 1;
@@ -204,12 +220,7 @@ static int wrapped(lua_State *L)
 		return results;
 	int status = lua_status(co);
 	if (status != LUA_OK && status != LUA_YIELD) { /* an error in it: closes what it left open */
-		struct lp_worker *w = lp_state(L)->worker;
-		if (w)
-			w->running = co;
-		status = lua_resetthread(co);
-		if (w)
-			w->running = L;
+		status = close_coroutine(L, co);
 		if (status != LUA_OK)
 			lua_xmove(co, L, 1); /* an error while closing takes the place of the first */
 	}
@@ -232,17 +243,29 @@ static int coroutine_wrap(lua_State *L)
 	return 1;
 }
 
-/* Upvalues: state, the standard function. For functions that answer false or nil and an error. */
-static int call_standard(lua_State *L, lua_State *runs)
+static int coroutine_close(lua_State *L)
 {
-	struct lp_worker *w = lp_state(L)->worker;
+	lua_State *co = check_coroutine(L);
+	lua_Debug ar;
+	if (co == L)
+		return luaL_error(L, "cannot close a running coroutine");
+	if (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar))
+		return luaL_error(L, "cannot close a normal coroutine");
+	if (close_coroutine(L, co) == LUA_OK) {
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	lua_pushboolean(L, 0);
+	lua_xmove(co, L, 1);
+	return own(L, -1) ? lua_error(L) : 2;
+}
+
+/* load with a function as reader runs that function protected. Upvalues: state, the standard load. */
+static int load_chunk(lua_State *L)
+{
 	lua_pushvalue(L, lua_upvalueindex(2));
 	lua_insert(L, 1);
-	if (w && runs)
-		w->running = runs;
 	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-	if (w)
-		w->running = L;
 	if (lua_gettop(L) >= 2 && !lua_toboolean(L, 1) && own(L, 2)) {
 		lua_settop(L, 2);
 		return lua_error(L);
@@ -250,22 +273,11 @@ static int call_standard(lua_State *L, lua_State *runs)
 	return lua_gettop(L);
 }
 
-static int coroutine_close(lua_State *L)
-{
-	return call_standard(L, check_coroutine(L));
-}
-
-/* load with a function as reader runs that function protected. */
-static int load_chunk(lua_State *L)
-{
-	return call_standard(L, NULL);
-}
-
 /* protected() : replaces pcall and its kin in the globals of a worker. */
 static int install_protected(lua_State *L)
 {
 	static const luaL_Reg plain[] = {{"pcall", protected_call}, {"xpcall", protected_call_handled}, {NULL, NULL}};
-	static const luaL_Reg coroutines[] = {{"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {NULL, NULL}};
+	static const luaL_Reg coroutines[] = {{"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {"close", coroutine_close}, {NULL, NULL}};
 	lua_settop(L, 0);
 	lua_pushglobaltable(L);
 	lua_pushvalue(L, lua_upvalueindex(1));
@@ -277,10 +289,6 @@ static int install_protected(lua_State *L)
 	lua_getfield(L, 1, "coroutine");
 	lua_pushvalue(L, lua_upvalueindex(1));
 	luaL_setfuncs(L, coroutines, 1);
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_getfield(L, 2, "close");
-	lua_pushcclosure(L, coroutine_close, 2);
-	lua_setfield(L, 2, "close");
 	return 0;
 }
 #endif

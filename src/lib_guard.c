@@ -14,18 +14,35 @@ struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)
 	return s->exec->actor;
 }
 
-int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
+static int run_host_hook(lua_State *L)
+{
+	lp_run_host_hook(L, lua_touserdata(L, 1));
+	return 0;
+}
+
+int lp_sync_once(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
 {
 	lp_sync_actor(L, s);
 	if (!lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
 		return 0;
-	if (s->host) { /* as lp_wait does */
-		s->host->hook = (void *)lua_gethook(s->L);
-		atomic_store(&s->host->parker, lp_parker_self());
-	}
+	if (s->host)
+		lp_host_begin_wait(s);
 	int answer = lp_wait_one(s->exec, n, deadline);
 	if (s->host)
 		lp_host_stand_still();
+	if (answer != LP_INTERRUPTED)
+		return answer;
+	lua_pushcfunction(L, run_host_hook);
+	lua_pushlightuserdata(L, s);
+	return lua_pcall(L, 1, 0, 0) == LUA_OK ? LP_AGAIN : LP_INTERRUPTED;
+}
+
+int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
+{
+	int answer;
+	do
+		answer = lp_sync_once(L, s, n, deadline);
+	while (answer == LP_AGAIN);
 	return answer;
 }
 
@@ -35,7 +52,7 @@ int lp_sync_raise(lua_State *L, struct lp_state *s, struct lp_node *n, int answe
 	case LP_CANCELLED:
 		return lp_raise_interrupt(L, s);
 	case LP_INTERRUPTED:
-		return lp_raise_signal(L, s);
+		return lua_error(L); /* what the host's hook has raised is on the stack */
 	case LP_DEADLOCK:
 		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)", n->obj->cls->name);
 	default:

@@ -59,7 +59,7 @@ static int condition_wait(lua_State *L)
 	struct lp_condition_wait cw = {.m = m, .actor = a};
 	struct lp_node n = {.obj = &c->obj, .value = &cw};
 	struct lp_node again = {.obj = &m->obj, .value = a};
-	int answer = lp_sync_wait(L, s, &n, deadline);
+	int answer = lp_sync_once(L, s, &n, deadline); /* LP_AGAIN: awake for no reason, as conditions may be */
 	if (cw.released) {
 		int locked = relock(s, &again);
 		if (locked < 0)
@@ -68,7 +68,7 @@ static int condition_wait(lua_State *L)
 	}
 	if (answer == LP_TIMEOUT)
 		return lp_push_timeout(L);
-	if (answer < 0)
+	if (answer < 0 && answer != LP_AGAIN)
 		return lp_sync_raise(L, s, &n, answer);
 	lua_pushboolean(L, 1);
 	if (!again.result)

@@ -8,8 +8,13 @@
 struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s);
 
 /* lp_wait_one without raising, for a caller who has to clean up first; then lp_sync_raise with a negative
- * answer other than LP_TIMEOUT. The usual case, nothing to wait for, in a few instructions. */
+ * answer other than LP_TIMEOUT, and with the stack as this left it. The usual case, nothing to wait for, in a
+ * few instructions. */
 int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline);
+/* The same for what cannot simply be waited for again: answers LP_AGAIN when a signal handler of the host has run
+ * meanwhile and did not raise. */
+enum { LP_AGAIN = -16 };
+int lp_sync_once(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline);
 int lp_sync_raise(lua_State *L, struct lp_state *s, struct lp_node *n, int answer);
 
 /* scope: obj:with(fn, ...): `enter` with the object at index 1 (may raise, leaves the stack as it was), then

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cancel.h"
-#include "mutex.h"
+#include "signals.h"
 
 /* Of a task that is timed: one more in the bucket of 2^i <= nanoseconds < 2^(i+1). */
 static void count_time(_Atomic uint64_t buckets[32], lp_time duration)
@@ -31,10 +31,9 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);
-	lp_held_release(&t->actor); /* what it left locked is marked as abandoned */
 	lp_worker_pop(w);
 	if (lp_cancel_word(&t->actor) || t->actor.deadline != LP_FOREVER)
-		lua_sethook(L, NULL, 0, 0);
+		lp_disarm_hook(w, L);
 	if (began)
 		count_time(w->counts.run, lp_now() - began);
 	lp_count(how == LP_DONE ? &w->counts.done : how == LP_FAILED ? &w->counts.failed : &w->counts.cancelled);

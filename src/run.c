@@ -13,6 +13,11 @@ static struct lp_task *running(struct lp_worker *w)
 	return lp_entry(w->exec.actor, struct lp_task, actor);
 }
 
+static bool was_told(struct lp_actor *a)
+{
+	return lp_cancel_word(a) & LP_CANCEL_DELIVERED;
+}
+
 static int task_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
@@ -140,7 +145,8 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 		how = LP_FAILED;
 		/* Cancelling is downward: a task that is cancelled may hear it first from a child that it awaits. */
 		bool stopped = lp_is_own_stop(L, -1, &t->actor) ||
-			(status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value);
+			(status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value) ||
+			(LP_LUAJIT && status == LUA_ERRERR && was_told(&t->actor)); /* told while a message handler was called */
 		if (stopped && lp_cancel_word(&t->actor)) {
 			lp_msg_clear(&t->msg);
 			how = LP_STOPPED;
@@ -176,8 +182,10 @@ enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task
 	lua_pushlightuserdata(L, w);
 	if (lp_resume(L, NULL, 1, &results) == LUA_OK)
 		return (enum lp_task_state)lua_tointeger(L, -1);
-	lp_msg_clear(&t->msg); /* only memory can end the body itself */
-	w->renew = true;
+	lp_msg_clear(&t->msg);
+	if (was_told(&t->actor)) /* LuaJIT's hooks are everywhere: it was stopped before its first call */
+		return LP_STOPPED;
+	w->renew = true; /* only memory can end the body itself */
 	return LP_FAILED;
 }
 
@@ -227,5 +235,6 @@ void lp_run_report(struct lp_worker *w, struct lp_task *t)
 	}
 	lua_settop(L, top);
 	w->acting = NULL;
+	w->running = NULL;
 	lp_worker_pop(w);
 }

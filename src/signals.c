@@ -3,6 +3,7 @@
 
 #include "cancel.h"
 #include "handle.h"
+#include "host.h"
 #include "worker.h"
 
 static void immortal(struct lp_obj *o)
@@ -44,9 +45,30 @@ bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a)
 
 static void stop_hook(lua_State *L, lua_Debug *ar);
 
-static void arm(lua_State *L)
+/* A call, a new line, or a jump back: every code that goes on for ever comes to one of them. A hook that counts
+ * instructions would be no faster, and would stop a task between `local g <close> =` and the mark of the
+ * variable. Runs in the signal handler: see lp_arm_hook. */
+static void arm(struct lp_worker *w, lua_State *L)
 {
-	lua_sethook(L, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+	lua_Hook theirs = lua_gethook(L);
+	if (theirs != stop_hook)
+		w->kept = (struct lp_kept_hook){L, theirs, lua_gethookmask(L), lua_gethookcount(L)};
+#if LP_LUAJIT
+	/* The interrupted code may be changing LuaJIT's dispatch table: off and on sets all of it again. */
+	lua_sethook(L, NULL, 0, 0);
+#endif
+	lua_sethook(L, stop_hook, LUA_MASKCALL | LUA_MASKLINE, 0);
+}
+
+void lp_disarm_hook(struct lp_worker *w, lua_State *L)
+{
+	if (lua_gethook(L) != stop_hook)
+		return;
+	struct lp_kept_hook kept = w->kept;
+	if (LP_LUAJIT || kept.L == L)
+		lua_sethook(L, kept.hook, kept.mask, kept.count);
+	else
+		lua_sethook(L, NULL, 0, 0);
 }
 
 /* Takes what there is to tell, so that the clean-up is not told again, and pushes it. */
@@ -69,7 +91,9 @@ static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
 		lp_unlock(&w->lock);
 		lp_flush_signal(w);
 		if (again && w->has_thread)
-			arm(L);
+			arm(w, L);
+		else
+			lp_disarm_hook(w, L);
 		if (!stop)
 			lp_monitor_deadline(a->deadline);
 	}
@@ -80,9 +104,14 @@ static void stop_hook(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
 	struct lp_worker *w = lp_this_worker();
-	lua_sethook(L, NULL, 0, 0);
-	if (!w || !w->exec.actor || lp_actor_interrupt(w->exec.actor) == LP_NOTHING)
-		return; /* set for a task that is gone */
+	if (!w) { /* a forked child of a task */
+		lua_sethook(L, NULL, 0, 0);
+		return;
+	}
+	if (!w->exec.actor || lp_actor_interrupt(w->exec.actor) == LP_NOTHING) {
+		lp_disarm_hook(w, L); /* set for a task that is gone, or a moment too late */
+		return;
+	}
 	deliver(L, w, w->exec.actor);
 	lua_error(L);
 }
@@ -92,7 +121,7 @@ void lp_arm_hook(struct lp_worker *w)
 	lua_State *L = w->running;
 	struct lp_actor *a = w->exec.actor;
 	if (L && a && lp_actor_interrupt(a) != LP_NOTHING)
-		arm(L);
+		arm(w, L);
 }
 
 int lp_raise_interrupt(lua_State *L, struct lp_state *s)
@@ -102,14 +131,32 @@ int lp_raise_interrupt(lua_State *L, struct lp_state *s)
 	return lua_error(L);
 }
 
-int lp_raise_signal(lua_State *L, struct lp_state *s)
+void lp_host_begin_wait(struct lp_state *s)
 {
-	(void)s;
-	/* The hook fires at the next call of a Lua function, and raises. In a coroutine it does not
-	 * (the hook is the main thread's): there the same error comes from us. */
-	if (luaL_loadstring(L, "return") == LUA_OK)
-		lua_call(L, 0, 0);
-	return luaL_error(L, "interrupted!");
+	struct lp_host *h = s->host;
+	h->hook = (void *)lua_gethook(s->L);
+	h->hook_mask = lua_gethookmask(s->L);
+	h->hook_count = lua_gethookcount(s->L);
+	atomic_store(&h->parker, lp_parker_self());
+}
+
+void lp_run_host_hook(lua_State *L, struct lp_state *s)
+{
+	lua_Hook theirs = lua_gethook(s->L);
+#if !LP_LUAJIT
+	/* It was set on the main thread; in a coroutine it would not fire before that has ended. */
+	if (L != s->L) {
+		int mask = lua_gethookmask(s->L), count = lua_gethookcount(s->L);
+		lua_sethook(s->L, (lua_Hook)s->host->hook, s->host->hook_mask, s->host->hook_count);
+		lua_sethook(L, theirs, mask, count);
+	}
+#endif
+	luaL_checkstack(L, 2, NULL);
+	if (luaL_loadstring(L, "return") != LUA_OK)
+		lua_error(L);
+	lua_call(L, 0, 0);
+	if (!LP_LUAJIT && L != s->L && lua_gethook(L) == theirs)
+		lua_sethook(L, NULL, 0, 0); /* it stays where it was set, if it did not take itself away */
 }
 
 /* ---- the values ---- */

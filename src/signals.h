@@ -16,11 +16,16 @@ bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a);
 
 /* Raises what interrupts the current actor; counts as delivered. */
 int lp_raise_interrupt(lua_State *L, struct lp_state *s);
-/* Lets the host's hook raise ("interrupted!"). */
-int lp_raise_signal(lua_State *L, struct lp_state *s);
+/* A host's wait begins: remembers its debug hook, and whom a signal handler's hook has to wake. */
+void lp_host_begin_wait(struct lp_state *s);
+/* A signal handler of the host has set a hook meanwhile: lets it run. It may raise, as that of the `lua` program
+ * does ("interrupted!"); or it returns, and the wait goes on. */
+void lp_run_host_hook(lua_State *L, struct lp_state *s);
 
 /* In our signal handler: if the worker's actor has to be told, the running Lua code gets a hook that does. */
 void lp_arm_hook(struct lp_worker *w);
+/* Takes ours off L, if L has it, and puts back the one that it displaced. */
+void lp_disarm_hook(struct lp_worker *w, lua_State *L);
 
 void lp_open_signals(lua_State *L, int state);
 

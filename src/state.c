@@ -57,18 +57,19 @@ int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_t
 {
 	if (!s->exec || (!s->worker && !s->host))
 		return luaL_error(L, "this Lua state is closing: nothing can be waited for");
-	if (s->host) {
-		s->host->hook = (void *)lua_gethook(s->L);
-		atomic_store(&s->host->parker, lp_parker_self());
-	}
-	int fired = lp_wait_any(s->exec, nodes, n, deadline);
-	if (s->host)
-		lp_host_stand_still();
+	int fired;
+	do {
+		if (s->host)
+			lp_host_begin_wait(s);
+		fired = lp_wait_any(s->exec, nodes, n, deadline);
+		if (s->host)
+			lp_host_stand_still();
+		if (fired == LP_INTERRUPTED)
+			lp_run_host_hook(L, s);
+	} while (fired == LP_INTERRUPTED);
 	switch (fired) {
 	case LP_CANCELLED:
 		return lp_raise_interrupt(L, s);
-	case LP_INTERRUPTED:
-		return lp_raise_signal(L, s);
 	case LP_DEADLOCK:
 		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)",
 			nodes[0].obj->cls->name);

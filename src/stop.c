@@ -15,7 +15,13 @@
 /* ---- the signal ---- */
 
 static char our_mark; /* its address tells our signals from all others */
-static struct sigaction host_action;
+
+/* What SIGURG did before we came, and again each time that the host took it over: the newest last. A handler of the
+ * host's that was installed over ours may call ours, which then has to call the one below. */
+enum { MOST_ACTIONS = 8 };
+static struct sigaction host_actions[MOST_ACTIONS];
+static _Atomic int nactions; /* written under the lock, after the action */
+static _Thread_local int chained; /* how many of them are active on this thread */
 static lp_mutex install_lock;
 
 __attribute__((constructor)) static void stop_open(void)
@@ -35,22 +41,37 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 		errno = saved;
 		return;
 	}
-	if (host_action.sa_flags & SA_SIGINFO) {
-		if (host_action.sa_sigaction)
-			host_action.sa_sigaction(sig, info, context);
-	} else if (host_action.sa_handler != SIG_DFL && host_action.sa_handler != SIG_IGN) {
-		host_action.sa_handler(sig); /* SIGURG's default is to be ignored */
-	}
+	int n = atomic_load(&nactions) - chained;
+	if (n <= 0)
+		return;
+	struct sigaction *host = &host_actions[n - 1];
+	chained++;
+	if (host->sa_flags & SA_SIGINFO)
+		host->sa_sigaction(sig, info, context);
+	else if (host->sa_handler != SIG_DFL && host->sa_handler != SIG_IGN)
+		host->sa_handler(sig); /* SIGURG's default is to be ignored */
+	chained--;
+}
+
+static bool is_ours(const struct sigaction *a)
+{
+	return (a->sa_flags & SA_SIGINFO) && a->sa_sigaction == on_signal;
 }
 
 void lp_install_handler(void)
 {
 	struct sigaction now;
-	if (sigaction(SIGURG, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_signal)
+	if (sigaction(SIGURG, NULL, &now) == 0 && is_ours(&now))
 		return;
 	lp_lock(&install_lock);
-	if (sigaction(SIGURG, NULL, &now) == 0 && !((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_signal)) {
-		host_action = now;
+	if (sigaction(SIGURG, NULL, &now) == 0 && !is_ours(&now)) {
+		int n = atomic_load(&nactions);
+		if (n < MOST_ACTIONS) { /* a host that does this again and again alternates between few handlers */
+			host_actions[n] = now;
+			atomic_store(&nactions, n + 1);
+		} else {
+			host_actions[n - 1] = now;
+		}
 		struct sigaction ours;
 		memset(&ours, 0, sizeof ours);
 		ours.sa_sigaction = on_signal;

@@ -60,7 +60,7 @@ void lp_task_drop_token(struct lp_task *t)
 	lp_lock(&t->lock);
 	t->token = NULL;
 	lp_unlock(&t->lock);
-	lp_token_end(k);
+	/* Not cut off its parent: whoever cancels an ancestor at this moment still has to find what t has started. */
 	lp_release(k);
 }
 

@@ -115,6 +115,7 @@ bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 	lua_pushcfunction(L, vm_setup);
 	lua_pushlightuserdata(L, w);
 	int status = lua_pcall(L, 1, 0, 1);
+	w->running = NULL; /* set by every pcall in it: for the signal handler a task alone runs */
 	if (status == LUA_OK) {
 		lp_worker_pop(w);
 		lua_settop(L, 0);
@@ -139,6 +140,7 @@ bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 	}
 	w->state = NULL;
 	lua_close(L);
+	w->running = NULL;
 	lp_worker_pop(w);
 	return false;
 }
@@ -157,6 +159,7 @@ void lp_vm_close(struct lp_worker *w)
 			fprintf(stderr, "lua-pool: error in finish: %s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "(no text)");
 	}
 	lua_close(L);
+	w->running = NULL;
 	lp_worker_pop(w);
 	w->L = NULL;
 	w->state = NULL;

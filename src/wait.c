@@ -108,6 +108,13 @@ void lp_graph_unlock(void)
 	lp_unlock(&graph);
 }
 
+/* Does its wait end by itself: it was asked to end, or is cleaning up, which takes the grace at most? Under the
+ * graph lock, while e is in the graph: it cannot change its actor, nor that its shield, meanwhile. */
+static bool leaves(struct lp_exec *e)
+{
+	return lp_cancel_word(e->actor) && !e->actor->shield;
+}
+
 /* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
  * ring the last one to come here sees all the others. */
 static bool closes_ring(struct lp_exec *e, struct lp_obj *o)
@@ -118,7 +125,7 @@ static bool closes_ring(struct lp_exec *e, struct lp_obj *o)
 		if (next == e)
 			return true;
 		/* It was given o and has not yet woken up to say that it no longer waits. */
-		if (!next || next->waits_on == o)
+		if (!next || !next->waits_on || next->waits_on == o || leaves(next))
 			return false;
 		o = next->waits_on;
 	}
@@ -208,7 +215,7 @@ int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadlin
 	if (!w.parker)
 		return LP_NOMEM;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
-	bool untimed_one = n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER;
+	bool untimed_one = n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
 	if (untimed_one && !enter_graph(e, nodes[0].obj))
 		return LP_DEADLOCK;
 

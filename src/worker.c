@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mutex.h"
 
 /* ---- ids: small integers, unique among living workers ---- */
 
@@ -120,6 +121,7 @@ void lp_worker_push(struct lp_worker *w, struct lp_actor *a)
 void lp_worker_pop(struct lp_worker *w)
 {
 	struct lp_actor *a = w->exec.actor;
+	lp_held_release(a); /* what it left locked is marked as abandoned */
 	atomic_store_explicit(&a->exec, NULL, memory_order_release);
 	lp_lock(&w->lock);
 	w->exec.actor = a->outer;

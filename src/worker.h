@@ -33,8 +33,13 @@ struct lp_worker {
 	unsigned id;                 /* [I] 1 .. LP_MAX_WORKERS */
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
 	lua_State *spare;            /* [worker] a coroutine ready for the next inlined task; anchored */
-	lua_State *volatile running; /* [worker] the coroutine that runs Lua code now; read by our signal handler */
+	lua_State *volatile running; /* [worker] the coroutine that runs a task's Lua code now; read by our signal handler */
 	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
+	struct lp_kept_hook {        /* [worker, its signal handler] the debug hook that ours displaced, and where */
+		lua_State *L;        /* only compared */
+		lua_Hook hook;
+		int mask, count;
+	} kept;
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
 	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
@@ -67,7 +72,8 @@ void lp_worker_leaves(struct lp_worker *w);
 
 /* The worker whose thread this is; NULL on the host's threads. */
 struct lp_worker *lp_this_worker(void);
-/* The stack of actors: a task, or what is nobody's task (the setup of a state, finish, on_error). */
+/* The stack of actors: a task, or what is nobody's task (the setup of a state, finish, on_error). An actor that
+ * leaves gives back what it holds. */
 void lp_worker_push(struct lp_worker *w, struct lp_actor *a);
 void lp_worker_pop(struct lp_worker *w);
 /* Sets the innermost actor's shield depth and deadline: whoever pokes looks at them under the lock. */
