@@ -112,7 +112,7 @@ for _, name in ipairs { "close", "resize", "stats", "cancel_all" } do
 end
 
 -- Loaded when they are asked for: most programs use one or none of them.
-local parts = { fs = "lua-pool.fs" }
+local parts = { fs = "lua-pool.fs", run = "lua-pool.run" }
 setmetatable(pool, {__index = function(t, name)
 	local module = parts[name]
 	if module then

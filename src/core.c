@@ -92,6 +92,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_misc(L, state);
 	lp_open_meet(L, state);
 	lp_open_fs(L, state);
+	lp_open_run(L, state);
 	lp_push_classes(L);
 	lua_setfield(L, -2, "classes");
 	return 1;

@@ -82,5 +82,6 @@ void lp_open_cancel(lua_State *L, int state);
 void lp_open_misc(lua_State *L, int state);
 void lp_open_meet(lua_State *L, int state);
 void lp_open_fs(lua_State *L, int state);      /* files and paths */
+void lp_open_run(lua_State *L, int state);     /* subprocesses */
 
 #endif
