@@ -6,6 +6,7 @@ local core = require "lua-pool.core"
 local cancel = require "lua-pool.cancel"
 local group = require "lua-pool.group"
 local futures = require "lua-pool.futures"
+local loop = require "lua-pool.loop"
 local map = require "lua-pool.map"
 local options = require "lua-pool.options"
 local worker = require "lua-pool.worker"
@@ -17,6 +18,7 @@ local pool = {
 	async = core.async, try_async = core.try_async, go = core.go,
 	worker_id = core.worker_id, id_count = core.id_count, cpu_count = core.cpu_count,
 	cancel_requested = core.cancel_requested, check_cancel = core.check_cancel,
+	loop = loop.loop,
 	shield = cancel.shield, deadline = cancel.deadline,
 	group = group.new,
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,

@@ -257,6 +257,34 @@ static void channel_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_unlock(&ch->lock);
 }
 
+/* A message that its receiver will never look at: it is the first again. */
+static void put_back(struct lp_channel *ch, struct lp_packet *p)
+{
+	struct lp_wakes wakes = LP_WAKES_INIT;
+	lp_lock(&ch->lock);
+	for (uint32_t i = 0; i < p->msg.nobjs; i++)
+		if (p->msg.objs[i] == &ch->obj)
+			lp_release(ch);
+	if (!(p->next = ch->first))
+		ch->last = &p->next;
+	ch->first = p;
+	atomic_store_explicit(&ch->len, lp_channel_len(ch) + 1, memory_order_relaxed);
+	serve_receivers(ch, &wakes);
+	lp_unlock(&ch->lock);
+	lp_wake_all(&wakes);
+}
+
+static void channel_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	if (n->op & LP_CHANNEL_SEND) {
+		if (!consumed || n->result == LP_CHANNEL_CLOSED)
+			lp_packet_free(n->value);
+	} else if (consumed && n->result == LP_CHANNEL_OK) {
+		put_back((struct lp_channel *)o, n->value);
+	}
+	n->value = NULL;
+}
+
 /* ---- life ---- */
 
 /* A channel may hold the last count of another that holds ...: a loop, not the C stack. */
@@ -294,6 +322,7 @@ const struct lp_class lp_channel_class = {
 	.take = channel_take,
 	.enqueue = channel_enqueue,
 	.dequeue = channel_dequeue,
+	.discard = channel_discard,
 };
 
 struct lp_channel *lp_channel_new(size_t capacity)

@@ -60,8 +60,7 @@ void lp_channel_handle_gone(struct lp_channel *ch);
 enum {
 	LP_CHANNEL_RECEIVE = 0,
 	LP_CHANNEL_SEND = 1,
-	LP_CHANNEL_ONLY = 2, /* flag: the thread waits for this alone, without a time limit, and no other
-	                      * code runs in its Lua state meanwhile */
+	LP_CHANNEL_ONLY = LP_NODE_ALONE, /* a flag */
 };
 /* node.result of a node that was consumed. */
 enum { LP_CHANNEL_OK = 0, LP_CHANNEL_CLOSED = 1 };

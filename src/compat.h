@@ -17,6 +17,7 @@
 #define lp_resume(L, from, narg, nres) lua_resume(L, from, narg, nres)
 #define lp_dump(L, writer, data) lua_dump(L, writer, data, 0)
 #define lp_load(L, reader, data, name) lua_load(L, reader, data, name, "bt")
+#define lp_caller_level(L) 1
 #elif LUA_VERSION_NUM == 501
 #include <luajit.h>
 #define LP_LUAJIT 1
@@ -125,6 +126,27 @@ static inline int lua_isinteger(lua_State *L, int i)
 	(void)L, (void)i;
 	return 0;
 }
+/* Functions that wait have a Lua function of ours around them (suspend.h): whoever called that is meant where
+ * an error or a traceback says who called. */
+int lp_caller_level(lua_State *L);
+int lp_error(lua_State *L, const char *format, ...);
+int lp_argerror(lua_State *L, int arg, const char *what);
+lua_Number lp_checknumber(lua_State *L, int arg);
+lua_Integer lp_checkinteger(lua_State *L, int arg);
+const char *lp_checklstring(lua_State *L, int arg, size_t *len);
+const char *lp_optlstring(lua_State *L, int arg, const char *otherwise, size_t *len);
+void lp_checktype(lua_State *L, int arg, int type);
+void lp_checkany(lua_State *L, int arg);
+int lp_checkoption(lua_State *L, int arg, const char *otherwise, const char *const names[]);
+#define luaL_error lp_error
+#define luaL_argerror lp_argerror
+#define luaL_checknumber lp_checknumber
+#define luaL_checkinteger lp_checkinteger
+#define luaL_checklstring lp_checklstring
+#define luaL_optlstring lp_optlstring
+#define luaL_checktype lp_checktype
+#define luaL_checkany lp_checkany
+#define luaL_checkoption lp_checkoption
 #else
 #error "lua-pool needs Lua 5.4 or LuaJIT 2.1; this lua.h is of another version"
 #endif

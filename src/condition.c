@@ -27,6 +27,14 @@ static void condition_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_unlock(&c->lock);
 }
 
+/* A signal that nobody listens to any more is the next one's. */
+static void condition_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	n->value = NULL;
+	if (consumed)
+		lp_condition_signal((struct lp_condition *)o, false);
+}
+
 static void condition_destroy(struct lp_obj *o)
 {
 	lp_free(o);
@@ -38,6 +46,7 @@ const struct lp_class lp_condition_class = {
 	.take = condition_take,
 	.enqueue = condition_enqueue,
 	.dequeue = condition_dequeue,
+	.discard = condition_discard,
 };
 
 struct lp_condition *lp_condition_new(void)

@@ -2,6 +2,7 @@
  * lua-pool/init.lua builds the module that users see from the table that this returns. */
 #include "close.h"
 #include "handle.h"
+#include "inbox.h"
 #include "lib.h"
 #include "signals.h"
 
@@ -16,6 +17,9 @@ static int sentinel_gc(lua_State *L)
 	if (s && s->host) {
 		struct lp_host *h = s->host;
 		s->host = NULL;
+		s->current = NULL;
+		lp_inbox_free(s->inbox);
+		s->inbox = NULL;
 		lp_host_close(h);
 		lp_release(h);
 	}
@@ -76,6 +80,9 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 		open_host(L, s);
 	}
 	lua_newtable(L);
+	lp_open_light(L);
+	lp_open_suspend(L, state);
+	lp_open_loop(L, state);
 	lp_open_signals(L, state);
 	lp_open_future(L, state);
 	lp_open_pool(L, state);

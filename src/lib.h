@@ -15,12 +15,10 @@ struct lp_pool *lp_module_pool(lua_State *L, struct lp_state *s);
 struct lp_pool *lp_check_pool(lua_State *L, int index);
 
 /* async and its kin: fn and its arguments are on the stack from `first` to the top; g: the group that it becomes a
- * member of, or NULL. */
-enum lp_submit_mode { LP_ASYNC, LP_TRY, LP_GO };
+ * member of, at index 1, or NULL. May wait for room in the queue: `return lp_submit(...)`, as lp_wait_then. Unseen:
+ * as async, but the future is dropped. */
+enum lp_submit_mode { LP_ASYNC, LP_TRY, LP_GO, LP_UNSEEN };
 int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode);
-
-/* Waits for a task's end, running it here if that is right. False: the deadline came first. */
-bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time deadline);
 
 /* Its members have ended: pushes true, or raises what one of them raised, or CANCELLED. */
 int lp_group_outcome(lua_State *L, struct lp_group *g);

@@ -12,7 +12,7 @@
 #include "cancel.h"
 #include "channel.h"
 #include "handle.h"
-#include "state.h"
+#include "suspend.h"
 #include "values.h"
 
 /* ---- boxes ---- */
@@ -67,17 +67,16 @@ static struct box *take_box(lua_State *L)
 
 /* ---- waiting ---- */
 
-/* Consumes the node now or waits. False: the deadline came first. Raises as lp_wait does. */
-static bool pass(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
+/* Consumes the node now: the usual case in a few instructions; all others are lp_wait_then's. */
+static bool take_now(struct lp_state *s, struct lp_node *n)
 {
-	/* The usual case in a few instructions; all others are lp_wait's. */
-	if (s->exec && !lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
-		return true;
-	if (n->op & LP_CHANNEL_SEND && (deadline > 0 || !s->exec || lp_interrupted(s->exec)))
-		leave_box(L); /* lp_wait may raise: what is in the box goes with this call's stack */
+	return s->exec && !lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n);
+}
+
+static void mark_alone(struct lp_state *s, struct lp_node *n, lp_time deadline)
+{
 	if (deadline == LP_FOREVER && s->exec && lp_actor_until(s->exec->actor, deadline) == LP_FOREVER)
 		n->op |= LP_CHANNEL_ONLY;
-	return lp_wait(L, s, n, 1, deadline) >= 0;
 }
 
 static int push_refusal(lua_State *L, const char *why)
@@ -89,8 +88,19 @@ static int push_refusal(lua_State *L, const char *why)
 
 /* ---- sending ---- */
 
+/* The packet is the node's. */
+static int send_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer >= 0 && n->result == LP_CHANNEL_OK) {
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	lp_packet_free(n->value);
+	return answer >= 0 ? push_refusal(L, "closed") : lp_wait_failed(L, s, n, answer);
+}
+
 /* Sends the values from index `first` on. */
-static int send_values(lua_State *L, int first, lp_time deadline, const char *too_late)
+static int send_values(lua_State *L, int first, lp_time deadline, lp_then done)
 {
 	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
 	struct lp_state *s = lp_state(L);
@@ -100,30 +110,37 @@ static int send_values(lua_State *L, int first, lp_time deadline, const char *to
 	if (!p)
 		return luaL_error(L, "not enough memory");
 	bool sendable = lp_encode(L, s->values, &p->msg, first, n, "argument", first - 1);
-	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_SEND, .value = p};
-	if (sendable && pass(L, s, &node, deadline) && node.result == LP_CHANNEL_OK) {
-		box->packet = NULL; /* the channel's */
-		lua_pushboolean(L, 1);
-		return 1;
-	}
-	box->packet = NULL;
-	lp_packet_free(p);
-	if (!sendable)
+	box->packet = NULL; /* nothing can raise before it has another owner */
+	if (!sendable) {
+		lp_packet_free(p);
 		return lua_error(L);
-	return push_refusal(L, node.result == LP_CHANNEL_CLOSED ? "closed" : too_late);
+	}
+	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_SEND, .value = p};
+	if (take_now(s, &node))
+		return done(L, s, &node, 0);
+	mark_alone(s, &node, deadline);
+	return lp_wait_then(L, s, &node, deadline, done);
 }
 
 /* channel:send(...) -> true / nil, "closed". Blocks while the channel is full (capacity 0: until somebody
  * receives); a cancellation point. */
 static int channel_send(lua_State *L)
 {
-	return send_values(L, 2, LP_FOREVER, "timeout");
+	return send_values(L, 2, LP_FOREVER, send_done);
+}
+
+static int try_send_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer != LP_TIMEOUT)
+		return send_done(L, s, n, answer);
+	lp_packet_free(n->value);
+	return push_refusal(L, "full");
 }
 
 /* channel:try_send(...) -> true / nil, "full" / nil, "closed". Never waits. */
 static int channel_try_send(lua_State *L)
 {
-	return send_values(L, 2, 0, "full");
+	return send_values(L, 2, 0, try_send_done);
 }
 
 /* channel:send_within(timeout, ...) -> true / nil, "timeout" / nil, "closed". */
@@ -132,63 +149,84 @@ static int channel_send_within(lua_State *L)
 	lp_check(L, 1, &lp_channel_class);
 	if (lua_isnone(L, 2))
 		luaL_argerror(L, 2, "timeout in seconds expected before the values, got no value");
-	return send_values(L, 3, lp_check_timeout(L, 2), "timeout");
+	return send_values(L, 3, lp_check_timeout(L, 2), send_done);
 }
 
 /* ---- receiving ---- */
 
-/* Pushes the values of the next message. Once it was taken out nothing but a failure to decode (memory,
- * a module that cannot be required here, a __pool_decode that raises) can lose it. NULL, else why there
- * is none; *n counts what was pushed. */
-static const char *receive_values(lua_State *L, lp_time deadline, const char *too_late, int *n)
+/* Pushes the values of the message that the node has received; the box, on top, keeps it from leaking. Once it was
+ * taken out nothing but a failure to decode (memory, a module that cannot be required here, a __pool_decode that
+ * raises) can lose it. */
+static int push_values(lua_State *L, struct lp_state *s, struct lp_node *node)
+{
+	struct box *box = lua_touserdata(L, -1);
+	struct lp_packet *p = node->value, *another = box->packet; /* if this call was suspended it may be in use */
+	box->packet = p;
+	int n = lp_decode(L, s->values, &p->msg);
+	box->packet = another;
+	lp_packet_free(p);
+	return n;
+}
+
+static int receive_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	return n->result == LP_CHANNEL_CLOSED ? push_refusal(L, "closed") : push_values(L, s, n);
+}
+
+static int receive_values(lua_State *L, lp_time deadline, lp_then done)
 {
 	struct lp_channel *ch = lp_check(L, 1, &lp_channel_class);
 	struct lp_state *s = lp_state(L);
-	struct box *box = take_box(L); /* before the wait: it may raise */
+	take_box(L); /* on top, for push_values */
 	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_RECEIVE};
-	if (!pass(L, s, &node, deadline))
-		return too_late;
-	if (node.result == LP_CHANNEL_CLOSED)
-		return "closed";
-	struct lp_packet *p = box->packet = node.value;
-	*n = lp_decode(L, s->values, &p->msg);
-	box->packet = NULL;
-	lp_packet_free(p);
-	return NULL;
+	if (take_now(s, &node))
+		return done(L, s, &node, 0);
+	mark_alone(s, &node, deadline);
+	return lp_wait_then(L, s, &node, deadline, done);
 }
 
 /* channel:receive([timeout]) -> the values of one send / nil, "timeout" / nil, "closed" (closed and
  * empty). Blocks; a cancellation point. */
 static int channel_receive(lua_State *L)
 {
-	int n;
 	lp_check(L, 1, &lp_channel_class);
 	lp_time deadline = lp_check_timeout(L, 2);
 	lua_settop(L, 1);
-	const char *why = receive_values(L, deadline, "timeout", &n);
-	return why ? push_refusal(L, why) : n;
+	return receive_values(L, deadline, receive_done);
+}
+
+static int try_receive_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	return answer == LP_TIMEOUT ? push_refusal(L, "empty") : receive_done(L, s, n, answer);
 }
 
 /* channel:try_receive() -> the values of one send / nil, "empty" / nil, "closed". Never waits. */
 static int channel_try_receive(lua_State *L)
 {
-	int n;
 	lua_settop(L, 1);
-	const char *why = receive_values(L, 0, "empty", &n);
-	return why ? push_refusal(L, why) : n;
+	return receive_values(L, 0, try_receive_done);
+}
+
+static int iterate_done(lua_State *L, struct lp_state *s, struct lp_node *node, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, node, answer);
+	if (node->result == LP_CHANNEL_CLOSED)
+		return 0;
+	int n = push_values(L, s, node);
+	if (n == 0 || lua_isnil(L, -n))
+		return luaL_error(L, "a message whose first value is nil ends a loop over its channel too early: use receive()");
+	return n;
 }
 
 /* for a, b in channel do: until it is closed and empty. A first value of nil would end the loop as if
  * that were so: it is an error instead. */
 static int channel_call(lua_State *L)
 {
-	int n;
 	lua_settop(L, 1);
-	if (receive_values(L, LP_FOREVER, "timeout", &n))
-		return 0; /* "closed" */
-	if (n == 0 || lua_isnil(L, -n))
-		return luaL_error(L, "a message whose first value is nil ends a loop over its channel too early: use receive()");
-	return n;
+	return receive_values(L, LP_FOREVER, iterate_done);
 }
 
 /* ---- the rest ---- */
@@ -287,11 +325,13 @@ void lp_open_channel(lua_State *L, int state)
 		lua_pushvalue(L, state);
 		push_box(L);
 		lua_pushcclosure(L, r->func, 2);
+		lp_blocking(L, state);
 		lua_setfield(L, -2, r->name);
 	}
 	lua_pushvalue(L, state);
 	push_box(L);
 	lua_pushcclosure(L, channel_call, 2);
+	lp_blocking(L, state);
 	lua_setfield(L, -3, "__call");
 	lua_pop(L, 2);
 	lua_pushvalue(L, state);

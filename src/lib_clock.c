@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "lib.h"
+#include "suspend.h"
 
 /* pool.now([clock]) -> seconds of "monotonic" (default), "realtime", "boottime", "process" or "thread". */
 static int clock_now(lua_State *L)
@@ -16,18 +17,24 @@ static int clock_now(lua_State *L)
 	return 1;
 }
 
+static int sleep_done(lua_State *L, struct lp_state *s, struct lp_node *nodes, int answer)
+{
+	return answer == LP_TIMEOUT ? 0 : lp_wait_raise(L, s, nodes, answer);
+}
+
 /* pool.sleep(seconds). Blocks, keeps the permit; a cancellation point. 0 and less return at once. */
 static int clock_sleep(lua_State *L)
 {
 	double seconds = luaL_checknumber(L, 1);
 	luaL_argcheck(L, !isnan(seconds), 1, "seconds expected, got NaN");
-	lp_wait(L, lp_state(L), NULL, 0, lp_deadline_in(seconds));
-	return 0;
+	return lp_wait_then(L, lp_state(L), NULL, lp_deadline_in(seconds), sleep_done);
 }
 
 void lp_open_clock(lua_State *L, int state)
 {
+	static const char *const blocking[] = {"sleep", NULL};
 	static const luaL_Reg functions[] = {{"now", clock_now}, {"sleep", clock_sleep}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lp_blocking_fields(L, state, -1, blocking);
 }

@@ -1,7 +1,7 @@
 /* lib_event: pool.event() for Lua. */
 #include "event.h"
 #include "handle.h"
-#include "state.h"
+#include "suspend.h"
 
 /* pool.event() -> event, not set. */
 static int event_new(lua_State *L)
@@ -38,10 +38,7 @@ static int event_wait(lua_State *L)
 {
 	struct lp_event *e = lp_check(L, 1, &lp_event_class);
 	struct lp_node node = {.obj = &e->obj};
-	if (lp_wait(L, lp_state(L), &node, 1, lp_check_timeout(L, 2)) < 0)
-		return lp_push_timeout(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return lp_wait_then(L, lp_state(L), &node, lp_check_timeout(L, 2), lp_then_true);
 }
 
 static int event_tostring(lua_State *L)
@@ -56,9 +53,11 @@ void lp_open_event(lua_State *L, int state)
 	static const luaL_Reg methods[] = {
 		{"set", event_set}, {"reset", event_reset}, {"is_set", event_is_set}, {"wait", event_wait}, {NULL, NULL}};
 	static const luaL_Reg meta[] = {{"__tostring", event_tostring}, {NULL, NULL}};
+	static const char *const blocking[] = {"wait", NULL};
 	static const luaL_Reg functions[] = {{"event", event_new}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_event_class, methods, meta, 1);
+	lp_blocking_methods(L, state, &lp_event_class, blocking);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 }

@@ -3,6 +3,7 @@
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
+#include "suspend.h"
 #include "values.h"
 #include "worker.h"
 
@@ -21,27 +22,31 @@ static bool spin(struct lp_task *t)
 	return false;
 }
 
-/* True when the task has ended, false at the deadline; raises as lp_wait. */
-bool lp_future_wait(lua_State *L, struct lp_state *s, struct lp_task *t, lp_time deadline)
+/* Waits until the task has ended, running it here if that is right. */
+static int wait_for(lua_State *L, lp_then done)
 {
+	struct lp_state *s = lp_state(L);
+	struct lp_task *t = lp_check(L, 1, &lp_task_class);
+	lp_time deadline = lp_check_timeout(L, 2);
+	struct lp_node node = {.obj = &t->obj};
 	if (lp_task_ended(t))
-		return true;
+		return done(L, s, &node, 0);
 	if (s->worker && deadline == LP_FOREVER) {
 		bool any = lp_task_state(t) == LP_PENDING && lp_pool_capped(s->worker->pool);
 		if (lp_worker_inline(L, s, t, any)) {
 			if (lp_interrupted(s->exec)) /* it was asked while the child ran on top of it */
 				lp_raise_interrupt(L, s);
 			if (lp_task_ended(t))
-				return true;
+				return done(L, s, &node, 0);
 		}
 	}
-	if (deadline != 0 && lp_spinning && spin(t)) {
+	/* A light thread has better things to do: its loop. */
+	if (deadline != 0 && lp_spinning && !(s->exec && s->exec->host) && spin(t)) {
 		if (s->host)
 			lp_host_stand_still();
-		return true;
+		return done(L, s, &node, 0);
 	}
-	struct lp_node node = {.obj = &t->obj};
-	return lp_wait(L, s, &node, 1, deadline) >= 0;
+	return lp_wait_then(L, s, &node, deadline, done);
 }
 
 /* Pushes the error of a failed or cancelled task. */
@@ -58,13 +63,11 @@ static void push_error(lua_State *L, struct lp_state *s, struct lp_task *t)
 	}
 }
 
-/* future:await([timeout]) -> results / nil, "timeout"; raises the task's error. */
-static int future_await(lua_State *L)
+static int awaited(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
-	struct lp_state *s = lp_state(L);
-	struct lp_task *t = lp_check(L, 1, &lp_task_class);
-	if (!lp_future_wait(L, s, t, lp_check_timeout(L, 2)))
-		return lp_push_timeout(L);
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	struct lp_task *t = (struct lp_task *)n->obj;
 	lp_task_observe(t);
 	if (lp_task_state(t) == LP_DONE)
 		return lp_decode(L, s->values, &t->msg);
@@ -72,13 +75,17 @@ static int future_await(lua_State *L)
 	return lua_error(L);
 }
 
-/* future:pawait([timeout]) -> true, results / false, error / nil, "timeout". */
-static int future_pawait(lua_State *L)
+/* future:await([timeout]) -> results / nil, "timeout"; raises the task's error. */
+static int future_await(lua_State *L)
 {
-	struct lp_state *s = lp_state(L);
-	struct lp_task *t = lp_check(L, 1, &lp_task_class);
-	if (!lp_future_wait(L, s, t, lp_check_timeout(L, 2)))
-		return lp_push_timeout(L);
+	return wait_for(L, awaited);
+}
+
+static int pawaited(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	struct lp_task *t = (struct lp_task *)n->obj;
 	lp_task_observe(t);
 	bool done = lp_task_state(t) == LP_DONE;
 	lua_pushboolean(L, done);
@@ -88,14 +95,16 @@ static int future_pawait(lua_State *L)
 	return 2;
 }
 
+/* future:pawait([timeout]) -> true, results / false, error / nil, "timeout". */
+static int future_pawait(lua_State *L)
+{
+	return wait_for(L, pawaited);
+}
+
 /* future:wait([timeout]) -> true / nil, "timeout": has it ended? Never raises the task's error. */
 static int future_wait(lua_State *L)
 {
-	struct lp_task *t = lp_check(L, 1, &lp_task_class);
-	if (!lp_future_wait(L, lp_state(L), t, lp_check_timeout(L, 2)))
-		return lp_push_timeout(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return wait_for(L, lp_then_true);
 }
 
 static const char *status_name(struct lp_task *t)
@@ -140,6 +149,18 @@ static bool above(struct lp_state *s, struct lp_task *t)
 	return below;
 }
 
+static int cancelled(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	struct lp_task *t = (struct lp_task *)n->obj;
+	lua_pushboolean(L, lp_task_state(t) == LP_STOPPED);
+	if (lua_toboolean(L, -1))
+		return 1;
+	lua_pushstring(L, status_name(t));
+	return 2;
+}
+
 /* future:cancel([timeout]) -> true / false, status / nil, "timeout". Requests, then waits for the end. */
 static int future_cancel(lua_State *L)
 {
@@ -155,13 +176,7 @@ static int future_cancel(lua_State *L)
 		deadline = 0;
 	}
 	struct lp_node node = {.obj = &t->obj};
-	if (!lp_task_ended(t) && lp_wait(L, s, &node, 1, deadline) < 0)
-		return lp_push_timeout(L);
-	lua_pushboolean(L, lp_task_state(t) == LP_STOPPED);
-	if (lua_toboolean(L, -1))
-		return 1;
-	lua_pushstring(L, status_name(t));
-	return 2;
+	return lp_task_ended(t) ? cancelled(L, s, &node, 0) : lp_wait_then(L, s, &node, deadline, cancelled);
 }
 
 static int future_close(lua_State *L)
@@ -181,10 +196,12 @@ void lp_open_future(lua_State *L, int state)
 {
 	static const luaL_Reg methods[] = {{"await", future_await}, {"pawait", future_pawait}, {"wait", future_wait},
 		{"status", future_status}, {"traceback", future_traceback}, {"cancel", future_cancel}, {NULL, NULL}};
+	static const char *const blocking[] = {"await", "pawait", "wait", "cancel", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {"__close", future_close}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_task_class, methods, meta, 1);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_task_class);
 	struct lp_state *s = lua_touserdata(L, state);
 	s->future_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+	lp_blocking_methods(L, state, &lp_task_class, blocking);
 }

@@ -6,6 +6,7 @@
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
+#include "suspend.h"
 
 static struct lp_group *check_group(lua_State *L)
 {
@@ -38,12 +39,7 @@ static int group_async(lua_State *L)
 static int group_go(lua_State *L)
 {
 	struct lp_group *g = check_group(L);
-	lp_submit(L, lp_state(L), g->pool, g, 2, LP_ASYNC);
-	struct lp_handle *h = lua_touserdata(L, -1); /* nobody will ever see it: its count goes now */
-	struct lp_obj *t = h->obj;
-	h->obj = NULL;
-	lp_release(t);
-	return 0;
+	return lp_submit(L, lp_state(L), g->pool, g, 2, LP_UNSEEN);
 }
 
 /* A member that runs on this very thread cannot end before we go on. */
@@ -101,6 +97,11 @@ int lp_group_outcome(lua_State *L, struct lp_group *g)
 	return 1;
 }
 
+static int outcome(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	return answer < 0 ? lp_wait_failed(L, s, n, answer) : lp_group_outcome(L, check_group(L));
+}
+
 /* group:await([timeout]) -> true / nil, "timeout". Waits until no member is left; a worker runs them meanwhile.
  * Raises the error of the first that failed, or CANCELLED if the group was cancelled. Blocks; a cancellation point. */
 static int group_await(lua_State *L)
@@ -114,9 +115,7 @@ static int group_await(lua_State *L)
 		work(L, s, g);
 	}
 	struct lp_node node = {.obj = &g->token.obj};
-	if (lp_wait(L, s, &node, 1, deadline) < 0)
-		return lp_push_timeout(L);
-	return lp_group_outcome(L, g);
+	return lp_wait_then(L, s, &node, deadline, outcome);
 }
 
 /* group:cancel([timeout]) -> true / nil, "timeout". No member starts any more, those that run are asked to end;
@@ -133,10 +132,7 @@ static int group_cancel(lua_State *L)
 		deadline = 0;
 	}
 	struct lp_node node = {.obj = &g->token.obj};
-	if (lp_wait(L, s, &node, 1, deadline) < 0)
-		return lp_push_timeout(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return lp_wait_then(L, s, &node, deadline, lp_then_true);
 }
 
 static int group_close(lua_State *L)
@@ -171,10 +167,12 @@ void lp_open_group(lua_State *L, int state)
 {
 	static const luaL_Reg methods[] = {{"async", group_async}, {"go", group_go}, {"await", group_await},
 		{"cancel", group_cancel}, {"count", group_count}, {NULL, NULL}};
+	static const char *const blocking[] = {"async", "go", "await", "cancel", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", group_tostring}, {"__close", group_close}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"new_group", group_new}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_group_class, methods, meta, 1);
+	lp_blocking_methods(L, state, &lp_group_class, blocking);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 }

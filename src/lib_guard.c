@@ -1,8 +1,7 @@
 /* lib_guard: what locks share in Lua: waiting that cleans up before it raises, obj:with(fn), and guards. */
+#include "cancel.h"
 #include "handle.h"
-#include "host.h"
 #include "lib_sync.h"
-#include "signals.h"
 #include "worker.h"
 
 /* ---- waiting ---- */
@@ -14,50 +13,11 @@ struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)
 	return s->exec->actor;
 }
 
-static int run_host_hook(lua_State *L)
+int lp_lock_then(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline, lp_then then)
 {
-	lp_run_host_hook(L, lua_touserdata(L, 1));
-	return 0;
-}
-
-int lp_sync_once(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
-{
-	lp_sync_actor(L, s);
 	if (!lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
-		return 0;
-	if (s->host)
-		lp_host_begin_wait(s);
-	int answer = lp_wait_one(s->exec, n, deadline);
-	if (s->host)
-		lp_host_stand_still();
-	if (answer != LP_INTERRUPTED)
-		return answer;
-	lua_pushcfunction(L, run_host_hook);
-	lua_pushlightuserdata(L, s);
-	return lua_pcall(L, 1, 0, 0) == LUA_OK ? LP_AGAIN : LP_INTERRUPTED;
-}
-
-int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
-{
-	int answer;
-	do
-		answer = lp_sync_once(L, s, n, deadline);
-	while (answer == LP_AGAIN);
-	return answer;
-}
-
-int lp_sync_raise(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
-{
-	switch (answer) {
-	case LP_CANCELLED:
-		return lp_raise_interrupt(L, s);
-	case LP_INTERRUPTED:
-		return lua_error(L); /* what the host's hook has raised is on the stack */
-	case LP_DEADLOCK:
-		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)", n->obj->cls->name);
-	default:
-		return luaL_error(L, "not enough memory");
-	}
+		return then(L, s, n, 0);
+	return lp_wait_then(L, s, n, deadline, then);
 }
 
 /* ---- with ---- */
@@ -76,6 +36,13 @@ static void check_callable(lua_State *L)
 	lua_pop(L, 1);
 }
 
+static int with_failed(lua_State *L, struct lp_state *s, const struct lp_scope *scope, struct lp_node *n, int answer)
+{
+	if (scope->failed)
+		scope->failed(n);
+	return lp_wait_failed(L, s, n, answer);
+}
+
 #if !LP_LUAJIT
 /* The stack: the object, results or error. */
 static int with_end(lua_State *L, int status, lua_KContext unused)
@@ -89,13 +56,22 @@ static int with_end(lua_State *L, int status, lua_KContext unused)
 	return failed ? lua_error(L) : lua_gettop(L) - 1;
 }
 
+static int with_entered(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	const struct lp_scope *scope = scope_of(L);
+	if (answer < 0)
+		return with_failed(L, s, scope, n, answer);
+	if (scope->entered)
+		scope->entered(n);
+	int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, with_end);
+	return with_end(L, status, 0);
+}
+
 static int with(lua_State *L)
 {
 	luaL_checkany(L, 1);
 	check_callable(L);
-	scope_of(L)->enter(L);
-	int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, with_end);
-	return with_end(L, status, 0);
+	return scope_of(L)->enter(L, with_entered);
 }
 
 void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
@@ -105,12 +81,23 @@ void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
 	lua_pushcclosure(L, with, 2);
 }
 #else
+/* The scope lies on the stack: the upvalues are not there once this was suspended. */
+static int with_entered(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	const struct lp_scope *scope = lua_touserdata(L, answer == LP_RAISED ? -2 : -1);
+	if (answer < 0)
+		return with_failed(L, s, scope, n, answer);
+	if (scope->entered)
+		scope->entered(n);
+	return 0;
+}
+
 static int with_begin(lua_State *L)
 {
 	luaL_checkany(L, 1);
 	check_callable(L);
-	scope_of(L)->enter(L);
-	return 0;
+	lua_pushlightuserdata(L, (void *)scope_of(L));
+	return scope_of(L)->enter(L, with_entered);
 }
 
 /* (object, ok, results or error) */
@@ -137,6 +124,8 @@ void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
 		lua_pushvalue(L, state);
 		lua_pushlightuserdata(L, (void *)scope);
 		lua_pushcclosure(L, i ? with_end : with_begin, 2);
+		if (!i)
+			lp_blocking(L, state);
 	}
 	lua_call(L, 3, 1);
 }

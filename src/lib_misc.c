@@ -3,6 +3,7 @@
 
 #include "handle.h"
 #include "lib.h"
+#include "suspend.h"
 #include "values.h"
 
 /* isatty(fd) -> boolean */
@@ -63,6 +64,14 @@ static int misc_is_future(lua_State *L)
 	return 1;
 }
 
+static int one_ended(lua_State *L, struct lp_state *s, struct lp_node *nodes, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, nodes, answer);
+	lua_pushinteger(L, answer + 1);
+	return 1;
+}
+
 /* wait_any(futures, n [, timeout [, inline]]) -> index of one that has ended / nil, "timeout". The first in
  * the list wins. Blocks; a cancellation point. Without a timeout (or with `inline`) a worker may run one. */
 static int misc_wait_any(lua_State *L)
@@ -90,17 +99,15 @@ static int misc_wait_any(lua_State *L)
 				lua_pushinteger(L, i + 1);
 				return 1;
 			}
-	int fired = lp_wait(L, s, nodes, (int)n, deadline);
-	if (fired < 0)
-		return lp_push_timeout(L);
-	lua_pushinteger(L, fired + 1);
-	return 1;
+	return lp_wait_any_then(L, s, nodes, (int)n, deadline, one_ended);
 }
 
 void lp_open_misc(lua_State *L, int state)
 {
+	static const char *const blocking[] = {"wait_any", NULL};
 	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
 		{"sendable", misc_sendable}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lp_blocking_fields(L, state, -1, blocking);
 }

@@ -30,6 +30,7 @@ static const struct lp_class once_class = {
 	.take = lp_mtx_take,
 	.enqueue = lp_mtx_enqueue,
 	.dequeue = lp_mtx_dequeue,
+	.discard = lp_mtx_discard,
 	.holder = lp_mtx_holder,
 };
 
@@ -58,6 +59,20 @@ static int once_new(lua_State *L)
 	return 1;
 }
 
+static int begun(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	struct lp_once *o = (struct lp_once *)n->obj;
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	lp_mtx_entered(&o->mutex, n->value);
+	if (is_done(o)) {
+		lp_mtx_unlock(&o->mutex, n->value);
+		return 0;
+	}
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 /* begin(once) -> true: the caller is to run it, and owns it until `finish`. Blocks while another runs it. */
 static int once_begin(lua_State *L)
 {
@@ -69,16 +84,7 @@ static int once_begin(lua_State *L)
 	if (lp_mtx_owned(&o->mutex, a))
 		return luaL_error(L, "the function of a once object calls that object itself: it would wait for its own end");
 	struct lp_node n = {.obj = &o->mutex.obj, .value = a};
-	int answer = lp_sync_wait(L, s, &n, LP_FOREVER);
-	if (answer < 0)
-		return lp_sync_raise(L, s, &n, answer);
-	lp_mtx_entered(&o->mutex, a);
-	if (is_done(o)) {
-		lp_mtx_unlock(&o->mutex, a);
-		return 0;
-	}
-	lua_pushboolean(L, 1);
-	return 1;
+	return lp_lock_then(L, s, &n, LP_FOREVER, begun);
 }
 
 /* load(once) -> its function. */
@@ -165,6 +171,8 @@ static void push_call(lua_State *L, int state)
 	for (int i = 0; i < 5; i++) {
 		lua_pushvalue(L, state);
 		lua_pushcclosure(L, parts[i], 1);
+		if (i == 0)
+			lp_blocking(L, state);
 	}
 	lua_call(L, 6, 1);
 }

@@ -7,6 +7,7 @@
 #include "close.h"
 #include "handle.h"
 #include "lib.h"
+#include "suspend.h"
 #include "values.h"
 
 static const char make_default_key; /* registry: function that creates the default pool */
@@ -109,23 +110,70 @@ static void tell_collector(lua_State *L)
 		lua_gc(L, LUA_GCSTEP, (int)(bytes / 1024 < INT_MAX ? bytes / 1024 : INT_MAX));
 }
 
-static bool take_room(lua_State *L, struct lp_state *s, struct lp_pool *p, enum lp_submit_mode mode)
-{
-	if (lp_semaphore_try_acquire(&p->room))
-		return true;
-	if (mode == LP_TRY)
-		return false;
-	struct lp_node node = {.obj = &p->room.obj};
-	lp_wait(L, s, &node, 1, LP_FOREVER);
-	return true;
-}
-
 /* The call was refused: its slot goes back at once, not when the collector finds the handle. */
 static void give_up(struct lp_handle *h)
 {
 	struct lp_obj *t = h->obj;
 	h->obj = NULL;
 	lp_release(t);
+}
+
+/* The future, filled, is on top of the stack: it is the result. */
+static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct lp_group *g, enum lp_submit_mode mode, bool own)
+{
+	struct lp_task *t = (struct lp_task *)h->obj;
+	struct lp_pool *p = t->pool;
+	int results = mode == LP_GO || mode == LP_UNSEEN ? 0 : 1;
+	if ((s->submits++ & 15) == 0)
+		t->submitted = lp_now();
+	if (g) {
+		t->grouped = true;
+		if (!lp_group_join(g, t)) { /* its time will come: then it is no more in the queue than others of this pool */
+			lp_pool_leave_room(p, t);
+			if (mode == LP_UNSEEN)
+				give_up(h);
+			return results;
+		}
+	}
+	if (mode == LP_GO)
+		lp_host_detached_begin(t->host);
+	switch (lp_pool_submit(p, t, own)) {
+	case LP_CLOSED_POOL:
+		if (t->has_room)
+			lp_semaphore_release(&p->room, 1);
+		if (g)
+			lp_group_leave(g, t, LP_STOPPED);
+		if (mode == LP_GO)
+			lp_host_detached_end(t->host);
+		lua_pushfstring(L, "pool '%s' is closed: it takes no more tasks", p->opt.name);
+		give_up(h);
+		return luaL_error(L, "%s", lua_tostring(L, -1));
+	case LP_RUN_INLINE:
+		lp_worker_serve(p);
+		break;
+	case LP_SUBMITTED:
+		break;
+	}
+	if (mode == LP_UNSEEN) /* nobody will ever see the future: its count goes now */
+		give_up(h);
+	return results;
+}
+
+static int found_room(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer == LP_TIMEOUT) { /* try_async */
+		give_up(lua_touserdata(L, -2));
+		lua_pushnil(L);
+		lua_pushliteral(L, "full");
+		return 2;
+	}
+	if (answer < 0)
+		return lp_wait_raise(L, s, n, answer);
+	struct lp_handle *h = lua_touserdata(L, -2);
+	enum lp_submit_mode mode = (enum lp_submit_mode)lua_tointeger(L, -1);
+	lua_pop(L, 1);
+	((struct lp_task *)h->obj)->has_room = true;
+	return start(L, s, h, lp_test(L, 1, &lp_group_class), mode, false);
 }
 
 int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode)
@@ -172,43 +220,15 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 	if (left && left < LP_TASK_STACK)
 		return luaL_error(L, "C stack overflow: tasks of a pool without threads are nested too deep");
 	bool own = s->worker && s->worker->pool == p;
-	if (p->opt.queue_limit && !own) {
-		if (!take_room(L, s, p, mode)) {
-			give_up(h);
-			lua_pushnil(L);
-			lua_pushliteral(L, "full");
-			return 2;
-		}
+	if (!p->opt.queue_limit || own)
+		return start(L, s, h, g, mode, own);
+	if (lp_semaphore_try_acquire(&p->room)) {
 		t->has_room = true;
+		return start(L, s, h, g, mode, own);
 	}
-	if ((s->submits++ & 15) == 0)
-		t->submitted = lp_now();
-	if (g) {
-		t->grouped = true;
-		if (!lp_group_join(g, t)) { /* its time will come: then it is no more in the queue than others of this pool */
-			lp_pool_leave_room(p, t);
-			return 1;
-		}
-	}
-	if (mode == LP_GO)
-		lp_host_detached_begin(host);
-	switch (lp_pool_submit(p, t, own)) {
-	case LP_CLOSED_POOL:
-		if (t->has_room)
-			lp_semaphore_release(&p->room, 1);
-		if (g)
-			lp_group_leave(g, t, LP_STOPPED);
-		if (mode == LP_GO)
-			lp_host_detached_end(host);
-		give_up(h);
-		return luaL_error(L, "pool '%s' is closed: it takes no more tasks", p->opt.name);
-	case LP_RUN_INLINE:
-		lp_worker_serve(p);
-		break;
-	case LP_SUBMITTED:
-		break;
-	}
-	return mode == LP_GO ? 0 : 1;
+	lua_pushinteger(L, mode);
+	struct lp_node node = {.obj = &p->room.obj};
+	return lp_wait_then(L, s, &node, mode == LP_TRY ? 0 : LP_FOREVER, found_room);
 }
 
 /* pool.async(fn, ...) -> future. Runs fn(...) on a worker. Blocks only while the queue is full. */
@@ -389,6 +409,17 @@ static int get_default(lua_State *L)
 	return 1;
 }
 
+static int closed(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	struct lp_pool *p = lp_check_pool(L, 1);
+	lp_pool_reap(p);
+	lp_worker_close_inliners(p);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 /* pool:close([timeout]) -> true / nil, "timeout". Finishes what is queued, joins the threads. */
 static int pool_close(lua_State *L)
 {
@@ -399,12 +430,7 @@ static int pool_close(lua_State *L)
 		return luaL_error(L, "a task cannot close the pool that runs it: it would wait for itself");
 	lp_pool_drain(p);
 	struct lp_node node = {.obj = &p->ended.obj};
-	if (lp_wait(L, s, &node, 1, deadline) < 0)
-		return lp_push_timeout(L);
-	lp_pool_reap(p);
-	lp_worker_close_inliners(p);
-	lua_pushboolean(L, 1);
-	return 1;
+	return lp_wait_then(L, s, &node, deadline, closed);
 }
 
 /* pool:cancel_all(): everything that is queued or runs, detached tasks too. Does not wait. */
@@ -536,6 +562,7 @@ void lp_open_pool(lua_State *L, int state)
 	static const luaL_Reg methods[] = {{"async", pool_async}, {"try_async", pool_try_async}, {"go", pool_go},
 		{"close", pool_close}, {"cancel_all", pool_cancel_all}, {"resize", pool_resize},
 		{"stats", pool_stats}, {NULL, NULL}};
+	static const char *const blocking[] = {"async", "go", "close", NULL}, *const submits[] = {"async", "go", NULL};
 	static const luaL_Reg meta[] = {
 		{"__tostring", pool_tostring}, {"__close", pool_end}, {"__eq", pool_eq}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"async", module_async}, {"try_async", module_try_async},
@@ -544,6 +571,8 @@ void lp_open_pool(lua_State *L, int state)
 		{"worker_id", worker_id}, {"id_count", id_count}, {"cpu_count", cpu_count}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_pool_ref_class, methods, meta, 1);
+	lp_blocking_methods(L, state, &lp_pool_ref_class, blocking);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lp_blocking_fields(L, state, -1, submits);
 }

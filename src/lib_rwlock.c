@@ -19,8 +19,8 @@ static int rwlock_new(lua_State *L)
 	return 1;
 }
 
-/* Enters; NULL: the deadline came first. */
-static struct lp_rwhold *lock(lua_State *L, bool writes, lp_time deadline, bool *abandoned)
+/* Locks the rwlock at index 1. The record that the node carries is `done`'s. */
+static int lock(lua_State *L, bool writes, lp_time deadline, lp_then done)
 {
 	struct lp_rwlock *rw = check_rwlock(L);
 	struct lp_state *s = lp_state(L);
@@ -32,22 +32,22 @@ static struct lp_rwhold *lock(lua_State *L, bool writes, lp_time deadline, bool 
 	if (!(h = lp_rwhold_new(rw, a, writes)))
 		luaL_error(L, "not enough memory");
 	struct lp_node n = {.obj = &rw->obj, .value = h};
-	int answer = lp_sync_wait(L, s, &n, deadline);
-	if (answer < 0) {
-		lp_free(h);
-		if (answer != LP_TIMEOUT)
-			lp_sync_raise(L, s, &n, answer);
-		return NULL;
-	}
-	lp_rwlock_entered(h);
-	*abandoned = n.result;
-	return h;
+	return lp_lock_then(L, s, &n, deadline, done);
 }
 
-static int push_locked(lua_State *L, bool abandoned)
+static int lock_failed(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
+	lp_free(n->value);
+	return lp_wait_failed(L, s, n, answer);
+}
+
+static int lock_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lock_failed(L, s, n, answer);
+	lp_rwlock_entered(n->value);
 	lua_pushboolean(L, 1);
-	if (!abandoned)
+	if (!n->result)
 		return 1;
 	lua_pushliteral(L, "abandoned");
 	return 2;
@@ -55,9 +55,8 @@ static int push_locked(lua_State *L, bool abandoned)
 
 static int lock_within(lua_State *L, bool writes)
 {
-	bool abandoned;
 	check_rwlock(L);
-	return lock(L, writes, lp_check_timeout(L, 2), &abandoned) ? push_locked(L, abandoned) : lp_push_timeout(L);
+	return lock(L, writes, lp_check_timeout(L, 2), lock_done);
 }
 
 /* rwlock:read_lock([timeout]), write_lock([timeout]) -> true / true, "abandoned" / nil, "timeout". Block;
@@ -72,11 +71,11 @@ static int rwlock_write_lock(lua_State *L)
 	return lock_within(L, true);
 }
 
-static int lock_now(lua_State *L, bool writes)
+static int try_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
-	bool abandoned;
-	if (lock(L, writes, 0, &abandoned))
-		return push_locked(L, abandoned);
+	if (answer != LP_TIMEOUT)
+		return lock_done(L, s, n, answer);
+	lp_free(n->value);
 	lua_pushnil(L);
 	lua_pushliteral(L, "locked");
 	return 2;
@@ -85,12 +84,12 @@ static int lock_now(lua_State *L, bool writes)
 /* rwlock:try_read_lock(), try_write_lock() -> true / true, "abandoned" / nil, "locked". */
 static int rwlock_try_read_lock(lua_State *L)
 {
-	return lock_now(L, false);
+	return lock(L, false, 0, try_done);
 }
 
 static int rwlock_try_write_lock(lua_State *L)
 {
-	return lock_now(L, true);
+	return lock(L, true, 0, try_done);
 }
 
 /* rwlock:unlock(): ends this task's reading or writing. */
@@ -106,31 +105,33 @@ static int rwlock_unlock(lua_State *L)
 
 static bool give_back(struct lp_guard *g, struct lp_exec *e)
 {
-	/* Only actors that this thread runs have lists that it may look at. */
-	for (struct lp_actor *a = e ? e->actor : NULL; a; a = a->outer) {
-		struct lp_rwhold *h = a == g->actor ? lp_rwlock_find((struct lp_rwlock *)g->obj, a) : NULL;
-		if (h && h->serial == g->serial) {
-			lp_rwlock_unlock(h);
-			return true;
-		}
-	}
-	return false;
+	struct lp_rwhold *h = lp_rwlock_held((struct lp_rwlock *)g->obj, g->actor, g->serial, e);
+	if (h)
+		lp_rwlock_unlock(h);
+	return h != NULL;
+}
+
+/* The guard is on top of the stack. */
+static int guard_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lock_failed(L, s, n, answer);
+	struct lp_guard *g = lua_touserdata(L, -1);
+	struct lp_rwhold *h = n->value;
+	lp_rwlock_entered(h);
+	*g = (struct lp_guard){.obj = lp_retain(n->obj), .actor = h->actor, .serial = h->serial, .give_back = give_back};
+	if (!n->result)
+		return 1;
+	lua_pushliteral(L, "abandoned");
+	return 2;
 }
 
 static int guard(lua_State *L, bool writes)
 {
-	bool abandoned;
-	struct lp_rwlock *rw = check_rwlock(L);
+	check_rwlock(L);
 	lp_time deadline = lp_check_timeout(L, 2);
-	struct lp_guard *g = lp_push_guard(L);
-	struct lp_rwhold *h = lock(L, writes, deadline, &abandoned);
-	if (!h)
-		return lp_push_timeout(L);
-	*g = (struct lp_guard){.obj = lp_retain(rw), .actor = h->actor, .serial = h->serial, .give_back = give_back};
-	if (!abandoned)
-		return 1;
-	lua_pushliteral(L, "abandoned");
-	return 2;
+	lp_push_guard(L);
+	return lock(L, writes, deadline, guard_done);
 }
 
 /* rwlock:read_guard([timeout]), write_guard([timeout]) -> guard / guard, "abandoned" / nil, "timeout". */
@@ -144,16 +145,24 @@ static int rwlock_write_guard(lua_State *L)
 	return guard(L, true);
 }
 
-static void enter_reading(lua_State *L)
+static int enter_reading(lua_State *L, lp_then entered)
 {
-	bool abandoned;
-	lock(L, false, LP_FOREVER, &abandoned);
+	return lock(L, false, LP_FOREVER, entered);
 }
 
-static void enter_writing(lua_State *L)
+static int enter_writing(lua_State *L, lp_then entered)
 {
-	bool abandoned;
-	lock(L, true, LP_FOREVER, &abandoned);
+	return lock(L, true, LP_FOREVER, entered);
+}
+
+static void with_entered(struct lp_node *n)
+{
+	lp_rwlock_entered(n->value);
+}
+
+static void with_failed(struct lp_node *n)
+{
+	lp_free(n->value);
 }
 
 static void with_leave(lua_State *L, bool failed)
@@ -195,11 +204,14 @@ void lp_open_rwlock(lua_State *L, int state)
 	static const luaL_Reg methods[] = {{"read_lock", rwlock_read_lock}, {"write_lock", rwlock_write_lock},
 		{"try_read_lock", rwlock_try_read_lock}, {"try_write_lock", rwlock_try_write_lock},
 		{"unlock", rwlock_unlock}, {"read_guard", rwlock_read_guard}, {"write_guard", rwlock_write_guard}, {NULL, NULL}};
+	static const char *const blocking[] = {"read_lock", "write_lock", "read_guard", "write_guard", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", rwlock_tostring}, {"__gc", rwlock_gc}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"rwlock", rwlock_new}, {NULL, NULL}};
-	static const struct lp_scope reading = {enter_reading, with_leave}, writing = {enter_writing, with_leave};
+	static const struct lp_scope reading = {enter_reading, with_entered, with_failed, with_leave},
+		writing = {enter_writing, with_entered, with_failed, with_leave};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_rwlock_class, methods, meta, 1);
+	lp_blocking_methods(L, state, &lp_rwlock_class, blocking);
 	lp_set_with(L, state, &lp_rwlock_class, "with_read", &reading);
 	lp_set_with(L, state, &lp_rwlock_class, "with_write", &writing);
 	lua_pushvalue(L, state);

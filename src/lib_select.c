@@ -191,6 +191,20 @@ static int push_results(lua_State *L, struct lp_state *s, struct selection *sel,
 	return results;
 }
 
+/* The stack: the list, the timeout, the selection, where the next one begins, which item came first. */
+static int selected(lua_State *L, struct lp_state *s, struct lp_node *nodes, int answer)
+{
+	struct selection *sel = lua_touserdata(L, 3);
+	if (answer < 0) {
+		clear(sel);
+		return lp_wait_failed(L, s, nodes, answer);
+	}
+	int index = ((int)lua_tointeger(L, 5) + answer) % sel->n + 1;
+	*(unsigned *)lua_touserdata(L, 4) = (unsigned)index; /* counted from 0 this is the one behind it */
+	lua_pushinteger(L, index);
+	return push_results(L, s, sel, &nodes[answer]);
+}
+
 /* pool.select(list [, timeout]) -> index, then: a future's results (or its error is raised); the values that
  * a channel gave, or nil, "closed"; how many times a timer came due, or nil, "closed"; true for the others (true,
  * "abandoned"; a group's error is raised) / nil, "timeout". Blocks; a
@@ -213,15 +227,9 @@ static int pool_select(lua_State *L)
 		add(L, s, sel, item);
 		lua_settop(L, 3);
 	}
-	int fired = lp_wait(L, s, sel->nodes, n, deadline);
-	if (fired < 0) {
-		clear(sel);
-		return lp_push_timeout(L);
-	}
-	int index = (first + fired) % n + 1;
-	*last = (unsigned)index; /* counted from 0 this is the one behind it */
-	lua_pushinteger(L, index);
-	return push_results(L, s, sel, &sel->nodes[fired]);
+	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_pushinteger(L, first);
+	return lp_wait_any_then(L, s, sel->nodes, n, deadline, selected);
 }
 
 void lp_open_select(lua_State *L, int state)
@@ -233,5 +241,6 @@ void lp_open_select(lua_State *L, int state)
 	lua_pushvalue(L, state);
 	*(unsigned *)lua_newuserdatauv(L, sizeof(unsigned), 0) = 0;
 	lua_pushcclosure(L, pool_select, 2);
+	lp_blocking(L, state);
 	lua_setfield(L, -2, "select");
 }

@@ -6,6 +6,7 @@
 #include "handle.h"
 #include "lib_sync.h"
 #include "semaphore.h"
+#include "suspend.h"
 #include "worker.h"
 
 /* ---- condition ---- */
@@ -21,27 +22,33 @@ static int condition_new(lua_State *L)
 	return 1;
 }
 
-static void set_shield(struct lp_state *s, uint32_t shield)
+/* The stack of both: condition, mutex, timeout, the struct lp_condition_wait; then the answer of the first wait. */
+static int relocked(lua_State *L, struct lp_state *s, struct lp_node *again, int locked)
 {
-	if (s->worker)
-		lp_worker_set_scope(s->worker, shield, s->exec->actor->deadline);
-	else
-		s->exec->actor->shield = shield;
+	if (locked < 0)
+		return lp_wait_raise(L, s, again, locked);
+	struct lp_condition_wait *cw = lua_touserdata(L, 4);
+	lp_mtx_entered(cw->m, cw->actor);
+	int answer = (int)lua_tointeger(L, 5);
+	if (answer < 0 && answer != LP_AGAIN) /* awake for no reason, as conditions may be */
+		return lp_wait_failed(L, s, &(struct lp_node){.obj = lp_toobj(L, 1)}, answer);
+	lua_pushboolean(L, 1);
+	if (!again->result)
+		return 1;
+	lua_pushliteral(L, "abandoned");
+	return 2;
 }
 
 /* Takes the mutex again whatever is asked of us meanwhile: what was asked stays and is told afterwards. */
-static int relock(struct lp_state *s, struct lp_node *n)
+static int signalled(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
-	if (n->obj->cls->take(n->obj, n))
-		return 0;
-	struct lp_exec *e = s->exec;
-	bool (*signalled)(struct lp_exec *) = e->signalled;
-	e->signalled = NULL;
-	set_shield(s, e->actor->shield + 1);
-	int answer = lp_wait_one(e, n, LP_FOREVER);
-	set_shield(s, e->actor->shield - 1);
-	e->signalled = signalled;
-	return answer;
+	struct lp_condition_wait *cw = n->value;
+	if (!cw->released)
+		return lp_wait_failed(L, s, n, answer);
+	lua_settop(L, 4);
+	lua_pushinteger(L, answer);
+	struct lp_node again = {.obj = &cw->m->obj, .value = cw->actor};
+	return lp_wait_shielded_then(L, s, &again, LP_FOREVER, relocked);
 }
 
 /* condition:wait(mutex [, timeout]) -> true / true, "abandoned" / nil, "timeout". The caller owns the
@@ -56,25 +63,11 @@ static int condition_wait(lua_State *L)
 	struct lp_actor *a = lp_sync_actor(L, s);
 	if (!lp_mtx_owned(m, a))
 		luaL_argerror(L, 2, "the mutex is not locked by this task: lock it before waiting for the condition");
-	struct lp_condition_wait cw = {.m = m, .actor = a};
-	struct lp_node n = {.obj = &c->obj, .value = &cw};
-	struct lp_node again = {.obj = &m->obj, .value = a};
-	int answer = lp_sync_once(L, s, &n, deadline); /* LP_AGAIN: awake for no reason, as conditions may be */
-	if (cw.released) {
-		int locked = relock(s, &again);
-		if (locked < 0)
-			return lp_sync_raise(L, s, &again, locked);
-		lp_mtx_entered(m, a);
-	}
-	if (answer == LP_TIMEOUT)
-		return lp_push_timeout(L);
-	if (answer < 0 && answer != LP_AGAIN)
-		return lp_sync_raise(L, s, &n, answer);
-	lua_pushboolean(L, 1);
-	if (!again.result)
-		return 1;
-	lua_pushliteral(L, "abandoned");
-	return 2;
+	lua_settop(L, 3);
+	struct lp_condition_wait *cw = lua_newuserdatauv(L, sizeof *cw, 0);
+	*cw = (struct lp_condition_wait){.m = m, .actor = a};
+	struct lp_node n = {.obj = &c->obj, .value = cw};
+	return lp_wait_once_then(L, s, &n, deadline, signalled);
 }
 
 static int wake(lua_State *L, bool all)
@@ -133,10 +126,7 @@ static int semaphore_acquire(lua_State *L)
 {
 	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
 	struct lp_node n = {.obj = &sem->obj};
-	if (lp_wait(L, lp_state(L), &n, 1, lp_check_timeout(L, 2)) < 0)
-		return lp_push_timeout(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return lp_wait_then(L, lp_state(L), &n, lp_check_timeout(L, 2), lp_then_true);
 }
 
 /* semaphore:try_acquire() -> true / nil, "empty". */
@@ -197,18 +187,21 @@ static int barrier_new(lua_State *L)
 	return 1;
 }
 
+static int barrier_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (n->result == 0)
+		return lp_wait_failed(L, s, n, answer);
+	lua_pushinteger(L, n->result);
+	return 1;
+}
+
 /* barrier:wait([timeout]) -> 1 ... n, in the order of coming: n is the one that came last / nil, "timeout":
  * it has not come, the barrier still needs n. Blocks; a cancellation point. */
 static int barrier_wait(lua_State *L)
 {
 	struct lp_barrier *b = lp_check(L, 1, &lp_barrier_class);
-	struct lp_state *s = lp_state(L);
 	struct lp_node n = {.obj = &b->obj};
-	int answer = lp_sync_wait(L, s, &n, lp_check_timeout(L, 2));
-	if (n.result == 0)
-		return answer == LP_TIMEOUT ? lp_push_timeout(L) : lp_sync_raise(L, s, &n, answer);
-	lua_pushinteger(L, n.result);
-	return 1;
+	return lp_wait_then(L, lp_state(L), &n, lp_check_timeout(L, 2), barrier_done);
 }
 
 static int barrier_tostring(lua_State *L)
@@ -222,6 +215,7 @@ static int barrier_tostring(lua_State *L)
 
 void lp_open_sync(lua_State *L, int state)
 {
+	static const char *const waits[] = {"wait", NULL}, *const acquires[] = {"acquire", NULL};
 	static const luaL_Reg condition[] = {{"wait", condition_wait}, {"signal", condition_signal},
 		{"broadcast", condition_broadcast}, {NULL, NULL}};
 	static const luaL_Reg semaphore[] = {{"acquire", semaphore_acquire}, {"try_acquire", semaphore_try_acquire},
@@ -237,6 +231,9 @@ void lp_open_sync(lua_State *L, int state)
 	lp_handle_class(L, &lp_semaphore_class, semaphore, meta[1], 1);
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_barrier_class, barrier, meta[2], 1);
+	lp_blocking_methods(L, state, &lp_condition_class, waits);
+	lp_blocking_methods(L, state, &lp_barrier_class, waits);
+	lp_blocking_methods(L, state, &lp_semaphore_class, acquires);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_open_guard(L, state);

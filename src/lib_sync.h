@@ -2,26 +2,29 @@
 #ifndef LP_LIB_SYNC_H
 #define LP_LIB_SYNC_H
 
-#include "state.h"
+#include "suspend.h"
 
 /* The one who waits and owns: the running task, or this Lua state. Raises while the state closes. */
 struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s);
 
-/* lp_wait_one without raising, for a caller who has to clean up first; then lp_sync_raise with a negative
- * answer other than LP_TIMEOUT, and with the stack as this left it. The usual case, nothing to wait for, in a
- * few instructions. */
-int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline);
-/* The same for what cannot simply be waited for again: answers LP_AGAIN when a signal handler of the host has run
- * meanwhile and did not raise. */
-enum { LP_AGAIN = -16 };
-int lp_sync_once(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline);
-int lp_sync_raise(lua_State *L, struct lp_state *s, struct lp_node *n, int answer);
+/* lp_wait_then; the usual case, nothing to wait for, in a few instructions. */
+int lp_lock_then(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline, lp_then then);
 
-/* scope: obj:with(fn, ...): `enter` with the object at index 1 (may raise, leaves the stack as it was), then
- * fn(...) protected, then `leave`, then fn's results or its error. No Lua instruction lies in between
- * on Lua 5.4, so nothing that stops a task from outside can fall there. */
+/* For what has to be finished here and now, on the C stack: blocks the thread also under an event loop. */
+static inline int lp_sync_wait(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline)
+{
+	lp_sync_actor(L, s);
+	return lp_wait_blocking(L, s, n, 1, deadline, false);
+}
+#define lp_sync_raise lp_wait_raise
+
+/* scope: obj:with(fn, ...): `enter` with the object at index 1 waits for it (as lp_wait_then does, without end; it may
+ * raise, and leaves the stack as it was), then fn(...) protected, then `leave`, then fn's results or its error.
+ * No Lua instruction lies in between on Lua 5.4, so nothing that stops a task from outside can fall there. */
 struct lp_scope {
-	void (*enter)(lua_State *L);
+	int (*enter)(lua_State *L, lp_then then);
+	void (*entered)(struct lp_node *n);       /* it was consumed; may be NULL */
+	void (*failed)(struct lp_node *n);        /* it was not; may be NULL */
 	void (*leave)(lua_State *L, bool failed); /* raises only if !failed */
 };
 /* Pushes the method. `scope` is static; the functions find the state as usual. */

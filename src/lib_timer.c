@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "handle.h"
-#include "state.h"
+#include "suspend.h"
 #include "timer.h"
 
 static struct lp_timer *check_timer(lua_State *L)
@@ -46,15 +46,18 @@ static int push_times(lua_State *L, const struct lp_node *n)
 	return 2;
 }
 
+static int came_due(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	return answer < 0 ? lp_wait_failed(L, s, n, answer) : push_times(L, n);
+}
+
 /* timer:wait([timeout]) -> n, how many times it has come due since it was waited for last / nil, "timeout" / nil,
  * "closed". Blocks; a cancellation point. */
 static int timer_wait(lua_State *L)
 {
 	struct lp_timer *t = check_timer(L);
 	struct lp_node n = {.obj = &t->obj};
-	if (lp_wait(L, lp_state(L), &n, 1, lp_check_timeout(L, 2)) < 0)
-		return lp_push_timeout(L);
-	return push_times(L, &n);
+	return lp_wait_then(L, lp_state(L), &n, lp_check_timeout(L, 2), came_due);
 }
 
 /* timer:set(seconds [, interval]): due anew, from now; opens one that was closed. */
@@ -98,10 +101,12 @@ void lp_open_timer(lua_State *L, int state)
 {
 	static const luaL_Reg methods[] = {{"wait", timer_wait}, {"set", timer_set}, {"close", timer_close},
 		{"cancel", timer_close}, {NULL, NULL}};
+	static const char *const blocking[] = {"wait", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", timer_tostring}, {"__close", timer_close}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"timer", timer_new}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_timer_class, methods, meta, 1);
+	lp_blocking_methods(L, state, &lp_timer_class, blocking);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 }

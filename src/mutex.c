@@ -66,7 +66,7 @@ void lp_mtx_unlock(struct lp_mtx *m, struct lp_actor *a)
 void lp_mtx_handle_gone(struct lp_mtx *m, struct lp_exec *e)
 {
 	/* Two counts, this one and the hold's: nobody else can lock, unlock or send it. */
-	if (atomic_load(&m->obj.refs) == 2 && e && lp_mtx_holder(&m->obj) == e)
+	if (atomic_load(&m->obj.refs) == 2 && lp_exec_same_thread(lp_mtx_holder(&m->obj), e))
 		lp_mtx_unlock(m, owner_of(m));
 }
 
@@ -105,6 +105,15 @@ void lp_mtx_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_unlock(&m->lock);
 }
 
+void lp_mtx_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	struct lp_mtx *m = (struct lp_mtx *)o;
+	if (!consumed)
+		return;
+	lp_mtx_entered(m, n->value);
+	lp_mtx_unlock(m, n->value);
+}
+
 /* The owner cannot end while we hold the lock: it would have to take it to give the mutex back. */
 struct lp_exec *lp_mtx_holder(struct lp_obj *o)
 {
@@ -129,6 +138,7 @@ const struct lp_class lp_mtx_class = {
 	.take = lp_mtx_take,
 	.enqueue = lp_mtx_enqueue,
 	.dequeue = lp_mtx_dequeue,
+	.discard = lp_mtx_discard,
 	.holder = lp_mtx_holder,
 };
 

@@ -54,6 +54,7 @@ void lp_mtx_handle_gone(struct lp_mtx *m, struct lp_exec *e);
 bool lp_mtx_take(struct lp_obj *o, struct lp_node *n);
 void lp_mtx_enqueue(struct lp_obj *o, struct lp_node *n);
 void lp_mtx_dequeue(struct lp_obj *o, struct lp_node *n);
+void lp_mtx_discard(struct lp_obj *o, struct lp_node *n, bool consumed);
 struct lp_exec *lp_mtx_holder(struct lp_obj *o);
 
 #endif

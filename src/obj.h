@@ -23,6 +23,10 @@ struct lp_class {
 	void (*enqueue)(struct lp_obj *o, struct lp_node *n);
 	void (*dequeue)(struct lp_obj *o, struct lp_node *n);
 
+	/* The wait that n belonged to was given up by the collector (suspend.h). Consumed: gives back what n has
+	 * received; else frees what n carries. Clears both in n. NULL: there is nothing of the kind. */
+	void (*discard)(struct lp_obj *o, struct lp_node *n, bool consumed);
+
 	/* Who has to act before o becomes ready, if that is known: dead-lock detection. Called
 	 * under the graph lock (wait.c); must take no lock but its own. NULL: nobody in particular. */
 	struct lp_exec *(*holder)(struct lp_obj *o);

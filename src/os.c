@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -407,6 +409,36 @@ int lp_shell(const char *command)
 		if (errno != EINTR)
 			return -1;
 	return status;
+}
+
+/* ---- notices ---- */
+
+int lp_notice_open(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+/* A full eventfd or socket is readable as it is. */
+void lp_notice_send(int fd, bool own)
+{
+	static const uint64_t one = 1;
+	ssize_t n;
+	do
+		n = own ? write(fd, &one, sizeof one) : send(fd, &one, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+}
+
+void lp_notice_clear(int fd)
+{
+	uint64_t n;
+	while (read(fd, &n, sizeof n) < 0 && errno == EINTR)
+		;
+}
+
+void lp_notice_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }
 
 /* ---- fork ---- */

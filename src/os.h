@@ -104,6 +104,13 @@ void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts 
  * meanwhile. The shell's wait status, or -1 and errno. */
 int lp_shell(const char *command);
 
+/* ---- notices: a descriptor that becomes readable when somebody says so ----
+ * Close-on-exec, never blocks. */
+int lp_notice_open(void);                 /* -1 and errno */
+void lp_notice_send(int fd, bool own);    /* own: made by lp_notice_open; else the end of a connected socket */
+void lp_notice_clear(int fd);             /* of one that lp_notice_open made: it is readable no more */
+void lp_notice_close(int fd);             /* -1 is fine */
+
 /* ---- fork ---- */
 /* Grows in every child. An object of another generation belongs to an ancestor process. */
 extern uint32_t lp_generation;

@@ -84,6 +84,20 @@ struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a)
 	return NULL;
 }
 
+struct lp_rwhold *lp_rwlock_held(struct lp_rwlock *rw, struct lp_actor *a, uint32_t serial, struct lp_exec *e)
+{
+	struct lp_rwhold *found = NULL;
+	lp_lock(&rw->lock);
+	for (struct lp_link *l = rw->inside.next; l != &rw->inside && !found; l = l->next) {
+		struct lp_rwhold *h = lp_entry(l, struct lp_rwhold, inside);
+		/* The actor of one that is inside lives, and only its own thread lets it out. */
+		if (h->actor == a && h->serial == serial && lp_exec_same_thread(lp_actor_exec(a), e))
+			found = h;
+	}
+	lp_unlock(&rw->lock);
+	return found;
+}
+
 void lp_rwlock_unlock(struct lp_rwhold *h)
 {
 	lp_list_remove(&h->hold.link);
@@ -101,7 +115,7 @@ void lp_rwlock_handle_gone(struct lp_rwlock *rw, struct lp_exec *e)
 		h = lp_entry(rw->inside.next, struct lp_rwhold, inside);
 	/* `inside` is entered before the count is taken: a count that is not the hold's has a waker's
 	 * handle behind it, which still uses the lock. */
-	bool ours = h && e && lp_actor_exec(h->actor) == e && lp_linked(&h->hold.link);
+	bool ours = h && lp_exec_same_thread(lp_actor_exec(h->actor), e) && lp_linked(&h->hold.link);
 	lp_unlock(&rw->lock);
 	if (ours)
 		lp_rwlock_unlock(h);
@@ -146,6 +160,18 @@ static void rwlock_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_wake_all(&wakes);
 }
 
+static void rwlock_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	(void)o;
+	if (consumed) {
+		lp_rwlock_entered(n->value);
+		lp_rwlock_unlock(n->value);
+	} else {
+		lp_free(n->value);
+	}
+	n->value = NULL;
+}
+
 /* One reader alone or the writer; of several readers none is the one that others wait for. */
 static struct lp_exec *rwlock_holder(struct lp_obj *o)
 {
@@ -171,6 +197,7 @@ const struct lp_class lp_rwlock_class = {
 	.take = rwlock_take,
 	.enqueue = rwlock_enqueue,
 	.dequeue = rwlock_dequeue,
+	.discard = rwlock_discard,
 	.holder = rwlock_holder,
 };
 

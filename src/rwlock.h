@@ -36,6 +36,8 @@ struct lp_rwhold *lp_rwhold_new(struct lp_rwlock *rw, struct lp_actor *a, bool w
 void lp_rwlock_entered(struct lp_rwhold *h);
 /* a's record; NULL: it is not inside. On the actor's thread. */
 struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a);
+/* The record of this taking, if e runs on the thread of its actor (which may be gone: it is only compared). */
+struct lp_rwhold *lp_rwlock_held(struct lp_rwlock *rw, struct lp_actor *a, uint32_t serial, struct lp_exec *e);
 /* On the actor's thread; frees the record. */
 void lp_rwlock_unlock(struct lp_rwhold *h);
 /* As lp_mtx_handle_gone. */

@@ -76,12 +76,21 @@ static void semaphore_destroy(struct lp_obj *o)
 	lp_free(o);
 }
 
+/* A permit that nobody takes any more. */
+void lp_semaphore_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	(void)n;
+	if (consumed)
+		lp_semaphore_release((struct lp_semaphore *)o, 1);
+}
+
 const struct lp_class lp_semaphore_class = {
 	.name = "lua-pool.semaphore",
 	.destroy = semaphore_destroy,
 	.take = lp_semaphore_take,
 	.enqueue = lp_semaphore_enqueue,
 	.dequeue = lp_semaphore_dequeue,
+	.discard = lp_semaphore_discard,
 };
 
 void lp_semaphore_init(struct lp_semaphore *s, const struct lp_class *cls, uint32_t count)

@@ -35,5 +35,6 @@ static inline uint32_t lp_semaphore_count(struct lp_semaphore *s)
 bool lp_semaphore_take(struct lp_obj *o, struct lp_node *n);
 void lp_semaphore_enqueue(struct lp_obj *o, struct lp_node *n);
 void lp_semaphore_dequeue(struct lp_obj *o, struct lp_node *n);
+void lp_semaphore_discard(struct lp_obj *o, struct lp_node *n, bool consumed);
 
 #endif

@@ -70,7 +70,7 @@ const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
 {
 	lua_Debug ar;
 	struct lp_spot spot;
-	if (!lua_getstack(L, 1, &ar))
+	if (!lua_getstack(L, lp_caller_level(L), &ar))
 		return NULL;
 	if (!lp_spot_of(&ar, &spot)) /* a C function, or a layout that we do not know */
 		return ask(L, s, &ar, &s->last_site);

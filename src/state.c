@@ -53,10 +53,30 @@ int lp_push_timeout(lua_State *L)
 	return 2;
 }
 
-int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline)
+int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer)
 {
-	if (!s->exec || (!s->worker && !s->host))
+	switch (answer) {
+	case LP_CANCELLED:
+		return lp_raise_interrupt(L, s);
+	case LP_DEADLOCK:
+		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)", node->obj->cls->name);
+	case LP_CLOSING:
 		return luaL_error(L, "this Lua state is closing: nothing can be waited for");
+	case LP_RAISED:
+		return lua_error(L);
+	default:
+		return luaL_error(L, "not enough memory");
+	}
+}
+
+static int run_host_hook(lua_State *L)
+{
+	lp_run_host_hook(L, lua_touserdata(L, 1));
+	return 0;
+}
+
+int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once)
+{
 	int fired;
 	do {
 		if (s->host)
@@ -64,18 +84,22 @@ int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_t
 		fired = lp_wait_any(s->exec, nodes, n, deadline);
 		if (s->host)
 			lp_host_stand_still();
-		if (fired == LP_INTERRUPTED)
-			lp_run_host_hook(L, s);
-	} while (fired == LP_INTERRUPTED);
-	switch (fired) {
-	case LP_CANCELLED:
-		return lp_raise_interrupt(L, s);
-	case LP_DEADLOCK:
-		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)",
-			nodes[0].obj->cls->name);
-	case LP_NOMEM:
-		return luaL_error(L, "not enough memory");
-	default:
-		return fired;
-	}
+		if (fired != LP_INTERRUPTED)
+			return fired;
+		if (!lua_checkstack(L, 2))
+			return LP_NOMEM;
+		lua_pushcfunction(L, run_host_hook);
+		lua_pushlightuserdata(L, s);
+		if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+			return LP_RAISED;
+	} while (!once && !(n == 1 && nodes[0].result)); /* it has passed a barrier: see barrier.h */
+	return LP_AGAIN;
+}
+
+int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline)
+{
+	int fired = LP_CLOSING;
+	if (s->exec && (s->worker || s->host))
+		fired = lp_wait_blocking(L, s, nodes, n, deadline, false);
+	return fired < LP_TIMEOUT ? lp_wait_raise(L, s, nodes, fired) : fired;
 }

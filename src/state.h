@@ -12,6 +12,7 @@
 struct lp_pool;
 struct lp_host;
 struct lp_worker;
+struct lp_inbox;
 
 /* A place in the code of Lua, and its name for people. */
 enum { LP_SITES = 16 };
@@ -23,8 +24,11 @@ struct lp_site {
 
 struct lp_state {
 	lua_State *L;              /* [I] its main thread */
+	lua_State *current;        /* the coroutine that `exec` is right for; NULL: to be asked each time (light.c) */
 	struct lp_values *values;  /* [I] */
-	struct lp_exec *exec;      /* [I] who waits: the worker's, or the host's */
+	struct lp_exec *exec;      /* who waits: the worker's, the host's, or that of a light thread of the host */
+	struct lp_inbox *inbox;    /* of a host under an event loop; made on first use */
+	bool loops;                /* lua-pool/loop.lua has given its functions: an event loop may be in charge */
 	struct lp_host *host;      /* [I] a state of the host program; NULL in a worker */
 	struct lp_worker *worker;  /* [I] NULL in a state of the host program */
 	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
@@ -37,9 +41,26 @@ struct lp_state {
 
 /* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or
  * luaL_setfuncs(L, l, 1)). */
+/* Outside all coroutines? */
+static inline bool lp_is_main(lua_State *L, const struct lp_state *s)
+{
+#if LP_LUAJIT
+	(void)s; /* 5.1 does not tell what the main thread is, only whether this is it */
+	bool is = lua_pushthread(L);
+	lua_pop(L, 1);
+	return is;
+#else
+	return L == s->L;
+#endif
+}
+
+void lp_state_switch(lua_State *L, struct lp_state *s);
 static inline struct lp_state *lp_state(lua_State *L)
 {
-	return lua_touserdata(L, lua_upvalueindex(1));
+	struct lp_state *s = lua_touserdata(L, lua_upvalueindex(1));
+	if (__builtin_expect(s->current != L, 0))
+		lp_state_switch(L, s);
+	return s;
 }
 
 /* Creates the state's record if it has none, and pushes it. Raises on memory. */
@@ -57,6 +78,12 @@ int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_t
 
 /* Where the Lua function that called the running C function stands; NULL: not known. Good until the next call. */
 const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s);
+/* The same without raising, in a state that is open. LP_RAISED: a signal handler's hook did, and its error is on the
+ * stack. A hook that does not raise lets the wait go on, or, if it can be done `once` only, answers LP_AGAIN. */
+int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once);
+/* Raises what a negative answer other than LP_TIMEOUT means. `node`: what was waited for, or NULL. */
+int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer);
+
 
 /* Pushes nil, "timeout"; returns 2. */
 int lp_push_timeout(lua_State *L);
@@ -83,5 +110,8 @@ void lp_open_misc(lua_State *L, int state);
 void lp_open_meet(lua_State *L, int state);
 void lp_open_fs(lua_State *L, int state);      /* files and paths */
 void lp_open_run(lua_State *L, int state);     /* subprocesses */
+void lp_open_light(lua_State *L);
+void lp_open_suspend(lua_State *L, int state);
+void lp_open_loop(lua_State *L, int state);
 
 #endif

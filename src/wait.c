@@ -2,6 +2,7 @@
 #include "wait.h"
 
 #include "cancel.h"
+#include "inbox.h"
 
 void lp_actor_init(struct lp_actor *a)
 {
@@ -32,22 +33,45 @@ bool lp_claim(struct lp_node *n)
 	}
 }
 
+static void add_wake(struct lp_wakes *w, uintptr_t whom)
+{
+	if (w->n == sizeof w->whom / sizeof *w->whom)
+		lp_wake_all(w);
+	w->whom[w->n++] = whom;
+}
+
+/* A coroutine's wait. The record may be gone as soon as FIRED is seen, so it is in the list before. Only the
+ * first that comes into an empty list has to be announced. */
+static void fire_suspended(struct lp_node *n, struct lp_wakes *w)
+{
+	struct lp_later *later = lp_entry(n->wait, struct lp_later, wait);
+	struct lp_inbox *inbox = later->inbox;
+	bool first = w && lp_inbox_push(later);
+	atomic_store_explicit(&n->wait->state, LP_FIRED + n->index, memory_order_release);
+	if (first)
+		add_wake(w, (uintptr_t)inbox | 1);
+}
+
 void lp_fire(struct lp_node *n, struct lp_wakes *w)
 {
 	/* The parker outlives the wait, which may be gone as soon as FIRED is seen. */
 	struct lp_parker *p = n->wait->parker;
-	atomic_store_explicit(&n->wait->state, LP_FIRED + n->index, memory_order_release);
-	if (!w)
+	if (!p) {
+		fire_suspended(n, w);
 		return;
-	if (w->n == sizeof w->parkers / sizeof *w->parkers)
-		lp_wake_all(w);
-	w->parkers[w->n++] = p;
+	}
+	atomic_store_explicit(&n->wait->state, LP_FIRED + n->index, memory_order_release);
+	if (w)
+		add_wake(w, (uintptr_t)p);
 }
 
 void lp_wake_all(struct lp_wakes *w)
 {
 	for (unsigned i = 0; i < w->n; i++)
-		lp_unpark(w->parkers[i]);
+		if (w->whom[i] & 1)
+			lp_inbox_announce((struct lp_inbox *)(w->whom[i] & ~(uintptr_t)1));
+		else
+			lp_unpark((struct lp_parker *)w->whom[i]);
 	w->n = 0;
 }
 
@@ -116,13 +140,14 @@ static bool leaves(struct lp_exec *e)
 }
 
 /* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
- * ring the last one to come here sees all the others. */
-static bool closes_ring(struct lp_exec *e, struct lp_obj *o)
+ * ring the last one to come here sees all the others. A wait that blocks its thread also waits for each
+ * light thread of the same Lua state, none of which can run meanwhile. */
+static bool closes_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
 {
 	/* A ring that does not include us ends the walk at some wait; the bound is for safety. */
 	for (int steps = 0; o && o->cls->holder && steps < 100000; steps++) {
 		struct lp_exec *next = o->cls->holder(o);
-		if (next == e)
+		if (next == e || (blocks && lp_exec_same_thread(next, e)))
 			return true;
 		/* It was given o and has not yet woken up to say that it no longer waits. */
 		if (!next || !next->waits_on || next->waits_on == o || leaves(next))
@@ -132,10 +157,10 @@ static bool closes_ring(struct lp_exec *e, struct lp_obj *o)
 	return false;
 }
 
-static bool enter_graph(struct lp_exec *e, struct lp_obj *o)
+static bool enter_graph(struct lp_exec *e, struct lp_obj *o, bool blocks)
 {
 	lp_lock(&graph);
-	bool ring = closes_ring(e, o);
+	bool ring = closes_ring(e, o, blocks);
 	if (!ring)
 		e->waits_on = o;
 	lp_unlock(&graph);
@@ -167,7 +192,7 @@ static bool end_self(struct lp_wait *w)
 
 enum { HOST_LOOKS_NS = 50000000 };
 
-static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
+int lp_wait_look(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
 {
 	for (;;) {
 		uint32_t s = atomic_load_explicit(&w->state, memory_order_acquire);
@@ -185,18 +210,36 @@ static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadl
 			why = LP_INTERRUPTED;
 		else if (until != LP_FOREVER && lp_now() >= until)
 			why = until == deadline ? LP_TIMEOUT : LP_CANCELLED;
-		if (why && end_self(w))
+		if (!why)
+			return LP_MUST_WAIT;
+		if (end_self(w))
 			return why;
-		if (why)
-			continue;
+	}
+}
+
+int lp_wait_give_up(struct lp_wait *w)
+{
+	if (end_self(w))
+		return LP_CANCELLED;
+	uint32_t s = atomic_load_explicit(&w->state, memory_order_acquire);
+	return s >= LP_FIRED ? (int)(s - LP_FIRED) : LP_CANCELLED;
+}
+
+static int sleep_until_fired(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
+{
+	for (;;) {
+		int fired = lp_wait_look(e, w, deadline);
+		if (fired != LP_MUST_WAIT)
+			return fired;
 		/* A handler of the host may run in the instant before we sleep, or on another thread, and wakes
 		 * nobody: so a host looks again every now and then. Workers are woken by all that concerns them. */
+		lp_time until = lp_actor_until(e->actor, deadline);
 		lp_time look = e->signalled ? lp_now() + HOST_LOOKS_NS : LP_FOREVER;
 		lp_park(w->parker, look < until ? look : until);
 	}
 }
 
-int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)
+int lp_wait_try(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)
 {
 	if (lp_interrupted(e))
 		return LP_CANCELLED;
@@ -210,37 +253,58 @@ int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadlin
 	}
 	if (deadline <= 0 || (deadline != LP_FOREVER && deadline <= lp_now()))
 		return LP_TIMEOUT;
+	return LP_MUST_WAIT;
+}
 
-	struct lp_wait w = {.parker = lp_parker_self()};
-	if (!w.parker)
-		return LP_NOMEM;
+int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
+{
+	struct lp_node *nodes = w->nodes;
+	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
-	bool untimed_one = n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
-	if (untimed_one && !enter_graph(e, nodes[0].obj))
+	w->in_graph = w->n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
+	if (w->in_graph && !enter_graph(e, nodes[0].obj, w->wait->parker != NULL)) {
+		w->in_graph = false;
 		return LP_DEADLOCK;
-
-	int queued = 0;
-	while (queued < n && atomic_load_explicit(&w.state, memory_order_acquire) == LP_WAITING) {
-		struct lp_node *node = &nodes[queued++];
-		node->wait = &w;
+	}
+	while (w->queued < w->n && atomic_load_explicit(&w->wait->state, memory_order_acquire) == LP_WAITING) {
+		struct lp_node *node = &nodes[w->queued++];
+		node->wait = w->wait;
 		node->obj->cls->enqueue(node->obj, node);
 	}
-	int fired;
-	if (atomic_load_explicit(&w.state, memory_order_acquire) >= LP_FIRED) {
-		fired = (int)(atomic_load_explicit(&w.state, memory_order_relaxed) - LP_FIRED);
+	return 0;
+}
+
+void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired)
+{
+	if (w->in_graph)
+		leave_graph(e);
+	/* A fired node was unlinked by its waker, who touches it no more. */
+	for (int i = 0; i < w->queued; i++)
+		if (i != fired)
+			w->nodes[i].obj->cls->dequeue(w->nodes[i].obj, &w->nodes[i]);
+}
+
+int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)
+{
+	int fired = lp_wait_try(e, nodes, n, deadline);
+	if (fired != LP_MUST_WAIT)
+		return fired;
+	struct lp_wait wait = {.parker = lp_parker_self()};
+	if (!wait.parker)
+		return LP_NOMEM;
+	struct lp_waiting w = {.wait = &wait, .nodes = nodes, .n = n};
+	if (lp_wait_enter(e, &w, deadline) == LP_DEADLOCK)
+		return LP_DEADLOCK;
+	if (atomic_load_explicit(&wait.state, memory_order_acquire) >= LP_FIRED) {
+		fired = (int)(atomic_load_explicit(&wait.state, memory_order_relaxed) - LP_FIRED);
 	} else {
 		/* A mere sleep (no object) ends by itself: it keeps its permit. */
 		if (e->block && n > 0)
 			e->block(e);
-		fired = sleep_until_fired(e, &w, deadline);
+		fired = sleep_until_fired(e, &wait, deadline);
 		if (e->unblock && n > 0)
 			e->unblock(e);
 	}
-	if (untimed_one)
-		leave_graph(e);
-	/* A fired node was unlinked by its waker, who touches it no more. */
-	for (int i = 0; i < queued; i++)
-		if (i != fired)
-			nodes[i].obj->cls->dequeue(nodes[i].obj, &nodes[i]);
+	lp_wait_leave(e, &w, fired);
 	return fired;
 }

@@ -24,7 +24,7 @@ enum { LP_WAITING = 0, LP_BUSY = 1, LP_SELF = 2, LP_FIRED = 3 };
 
 struct lp_wait {
 	_Atomic uint32_t state;
-	struct lp_parker *parker; /* [I] whom to wake */
+	struct lp_parker *parker; /* [I] the thread to wake; NULL: a suspended coroutine, see inbox.h */
 };
 
 struct lp_node {
@@ -37,8 +37,22 @@ struct lp_node {
 	void *value;             /* in or out, the class says; set before firing */
 };
 
+/* In op, set by the caller, of interest to channels: nothing else is waited for, there is no time limit, and no other
+ * code runs in the Lua state meanwhile. */
+enum { LP_NODE_ALONE = 2 };
+
 /* What lp_wait_any answers when no object was consumed. */
-enum { LP_TIMEOUT = -1, LP_CANCELLED = -2, LP_DEADLOCK = -3, LP_INTERRUPTED = -4, LP_NOMEM = -5 };
+enum {
+	LP_TIMEOUT = -1,
+	LP_CANCELLED = -2,
+	LP_DEADLOCK = -3,
+	LP_INTERRUPTED = -4,
+	LP_NOMEM = -5,
+	LP_CLOSING = -6,  /* the Lua state is closing (state.h) */
+	LP_RAISED = -7,   /* a Lua error is on the stack (suspend.h) */
+	LP_AGAIN = -8,    /* a signal handler of the host has run, and did not raise (state.h) */
+	LP_MUST_WAIT = -9 /* only of the parts below: not yet */
+};
 
 /* actor: whoever runs, waits, owns locks and can be cancelled: a task, or a Lua state of the host. */
 struct lp_actor {
@@ -63,8 +77,15 @@ struct lp_exec {
 	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
 	bool (*signalled)(struct lp_exec *e);/* [I] host only: a Ctrl-C wants to raise; may be NULL */
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
-	int fd_wait;                         /* reserved for event loops */
+	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
 };
+
+/* Light threads of one Lua state and the state itself: run by one thread of the system, which may touch what
+ * any of them holds. */
+static inline bool lp_exec_same_thread(const struct lp_exec *a, const struct lp_exec *b)
+{
+	return a && b && (a->host ? a->host : a) == (b->host ? b->host : b);
+}
 
 /* Waits until one of nodes[0..n-1] was consumed, and returns its index, or one of the negative
  * answers. deadline <= now polls. Each node's obj, op and value are set by the caller. Fair to
@@ -72,6 +93,24 @@ struct lp_exec {
  * answers LP_CANCELLED before anything is consumed. An untimed wait for one object that closes a
  * ring of holders answers LP_DEADLOCK. `block` is only called when the thread really sleeps. */
 int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline);
+
+/* ---- the parts of it, for a wait that suspends a coroutine (suspend.c) ---- */
+/* Consumes what is ready. Else LP_TIMEOUT (it only polls), LP_CANCELLED, or LP_MUST_WAIT. */
+int lp_wait_try(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline);
+/* Queues the nodes, whose place must not change until lp_wait_leave. LP_DEADLOCK: nothing was queued. */
+struct lp_waiting {
+	struct lp_wait *wait;
+	struct lp_node *nodes;
+	int n, queued;
+	bool in_graph;
+};
+int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline);
+/* Is it over? The index that was fired, LP_TIMEOUT, LP_CANCELLED, LP_INTERRUPTED, or LP_MUST_WAIT. */
+int lp_wait_look(struct lp_exec *e, struct lp_wait *w, lp_time deadline);
+/* Ends it from outside, if nobody has fired it: LP_CANCELLED, else the index. */
+int lp_wait_give_up(struct lp_wait *w);
+/* Takes back the nodes but the one that was fired. */
+void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired);
 
 /* One object: the usual case. */
 static inline int lp_wait_one(struct lp_exec *e, struct lp_node *node, lp_time deadline)
@@ -85,9 +124,10 @@ bool lp_interrupted(struct lp_exec *e);
 /* ---- for wakers: under the object's lock ---- */
 /* A handful of threads to wake once the lock is released. When it is full the earliest are woken
  * at once: right, only slower. */
+struct lp_inbox;
 struct lp_wakes {
 	unsigned n;
-	struct lp_parker *parkers[15];
+	uintptr_t whom[15]; /* a parker, or an inbox with the lowest bit set: neither is ever freed */
 };
 #define LP_WAKES_INIT {0}
 /* True: the node is ours to fill and fire. Unlinks it in either case. */

@@ -1,0 +1,56 @@
+/* lib_loop: what lua-pool/loop.lua needs of the inbox; opens what lies under a wait that suspends its coroutine. */
+#include <errno.h>
+#include <string.h>
+
+#include "inbox.h"
+#include "suspend.h"
+
+/* inbox_fd() -> the descriptor that is readable when waits are over; watched by the loop, never read by it
+ * / nil, why, errno. */
+static int inbox_fd(lua_State *L)
+{
+	int fd = lp_inbox_fd(lp_state_inbox(L, lp_state(L)));
+	if (fd >= 0) {
+		lua_pushinteger(L, fd);
+		return 1;
+	}
+	int err = errno;
+	lua_pushnil(L);
+	lua_pushstring(L, strerror(err));
+	lua_pushinteger(L, err);
+	return 3;
+}
+
+/* inbox_use(fd): announcements go to this connected socket instead, one byte each, and the inbox owns it; nil: to
+ * nobody until the next call. For adapters that need a socket (inbox.h). */
+static int inbox_use(lua_State *L)
+{
+	int fd = lua_isnoneornil(L, 1) ? -1 : (int)lp_check_int(L, 1, 0, INT32_MAX);
+	lp_inbox_use(lp_state_inbox(L, lp_state(L)), fd);
+	return 0;
+}
+
+/* inbox_collect(), then inbox_next() until nil: the ids (light userdata) of waits that are over. */
+static int inbox_collect(lua_State *L)
+{
+	lp_inbox_collect(lp_state_inbox(L, lp_state(L)));
+	return 0;
+}
+
+static int inbox_next(lua_State *L)
+{
+	struct lp_later *l = lp_inbox_next(lp_state_inbox(L, lp_state(L)));
+	if (l)
+		lua_pushlightuserdata(L, l);
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+void lp_open_loop(lua_State *L, int state)
+{
+	static const luaL_Reg functions[] = {{"inbox_fd", inbox_fd}, {"inbox_use", inbox_use},
+		{"inbox_collect", inbox_collect}, {"inbox_next", inbox_next}, {NULL, NULL}};
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}

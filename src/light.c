@@ -1,0 +1,148 @@
+/* light: light threads: the coroutines that an event loop runs, each with an actor of its own.
+ *
+ * Two requests of one server that lock one mutex must wait for each other, and a deadline scope of one must not end
+ * waits of the other. So under a loop it is not the Lua state that waits, owns and is told, but each coroutine that the
+ * loop runs, together with the generators that it uses. A light thread is made when its coroutine first calls us, as
+ * a userdata in a table with weak keys; when the coroutine is collected, what it still holds is given back as
+ * abandoned.
+ *
+ * `state->exec` is always that of the caller: lp_state() compares one pointer, and comes here when another
+ * coroutine of the state has called. The one that it is right for is anchored, so that no new coroutine can have its
+ * address. */
+#include <string.h>
+
+#include "host.h"
+#include "mutex.h"
+#include "suspend.h"
+
+struct light {
+	struct lp_exec exec;
+	struct lp_actor actor;
+	struct lp_state *s;
+	uint32_t generation;
+};
+
+static const char lights_key, current_key, light_key, light_maker;
+
+static bool light_signalled(struct lp_exec *e)
+{
+	struct lp_state *s = lp_entry(e, struct light, exec)->s;
+	return s->host && (void *)lua_gethook(s->L) != s->host->hook;
+}
+
+static int light_gc(lua_State *L)
+{
+	struct light *light = lua_touserdata(L, 1);
+	struct lp_state *s = light->s;
+	if (light->generation == lp_generation) /* else the locks are those of the parent process */
+		lp_held_release(&light->actor);
+	atomic_store_explicit(&light->actor.exec, NULL, memory_order_release);
+	lp_graph_lock(); /* nobody looks at it any more */
+	lp_graph_unlock();
+	if (s->exec == &light->exec) {
+		s->exec = s->host ? &s->host->exec : NULL;
+		s->current = NULL;
+	}
+	return 0;
+}
+
+void lp_push_light(lua_State *L)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lights_key);
+	lua_insert(L, -2);
+	lua_rawget(L, -2);
+	lua_remove(L, -2);
+}
+
+/* (coroutine) -> its light thread. */
+static struct light *make_light(lua_State *L, struct lp_state *s)
+{
+	struct light *light = lua_newuserdatauv(L, sizeof *light, 0);
+	memset(light, 0, sizeof *light);
+	lp_actor_init(&light->actor);
+	atomic_store(&light->actor.exec, &light->exec);
+	light->exec.actor = &light->actor;
+	light->exec.host = &s->host->exec;
+	light->exec.signalled = light_signalled;
+	light->s = s;
+	light->generation = lp_generation;
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &light_key);
+	lua_setmetatable(L, -2);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lights_key);
+	lua_pushvalue(L, -3);
+	lua_pushvalue(L, -3);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+	lua_remove(L, -2);
+	return light;
+}
+
+/* (state record as light userdata) -> true if the answer holds for this coroutine as long as it is the last one to
+ * call. Called protected. */
+static int choose(lua_State *L)
+{
+	struct lp_state *s = lua_touserdata(L, 1);
+	bool holds = true;
+	struct lp_exec *e = &s->host->exec;
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_ask);
+	lua_call(L, 0, 2); /* adapter, thread */
+	if (!lua_isnil(L, 2)) {
+		if (!lua_isthread(L, 3)) { /* not run by the loop at this moment: a light thread of its own all the same */
+			lua_settop(L, 2);
+			lua_pushthread(L);
+		}
+		holds = lua_tothread(L, 3) == L;
+		lua_pushvalue(L, 3);
+		lp_push_light(L);
+		struct light *light = lua_touserdata(L, -1);
+		if (!light) {
+			lua_pushvalue(L, 3);
+			light = make_light(L, s);
+		}
+		e = &light->exec;
+		lua_pushvalue(L, 3);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &current_key);
+	}
+	s->exec = e;
+	lua_pushboolean(L, holds);
+	return 1;
+}
+
+void lp_state_switch(lua_State *L, struct lp_state *s)
+{
+	if (!s->host) {
+		s->current = s->worker ? L : NULL;
+		return;
+	}
+	s->exec = &s->host->exec;
+	if (!s->loops || lp_is_main(L, s)) {
+		s->current = L;
+		return;
+	}
+	s->current = NULL;
+	/* What a finaliser calls at the end of a full stack belongs to the state, as all that cannot be told apart. */
+	if (!lua_checkstack(L, LUA_MINSTACK))
+		return;
+	int top = lua_gettop(L);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &light_maker);
+	lua_pushlightuserdata(L, s);
+	if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_toboolean(L, -1))
+		s->current = L;
+	lua_settop(L, top);
+}
+
+void lp_open_light(lua_State *L)
+{
+	lua_newtable(L);
+	lua_newtable(L);
+	lua_pushliteral(L, "k");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lights_key);
+	lua_newtable(L);
+	lua_pushcfunction(L, light_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &light_key);
+	lua_pushcfunction(L, choose);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &light_maker);
+}

@@ -1,0 +1,471 @@
+/* suspend: see suspend.h. */
+#include "suspend.h"
+
+#include "cancel.h"
+#include "inbox.h"
+#include "host.h"
+#include "worker.h"
+
+const char lp_loop_ask, lp_loop_suspend;
+static const char dropped_key;
+static const char record_key, prepare_key;
+
+/* record: a suspended wait, a full userdata. It lives on the stack of its coroutine, and what it anchors lives as
+ * long: the light thread whose wait it is, and on LuaJIT the stack of the C function. */
+struct record {
+	struct lp_later later;
+	struct lp_waiting waiting;   /* its wait is later.wait */
+	struct lp_state *s;
+	struct lp_exec *exec;
+	lp_then then;
+	lp_time deadline;
+	struct lp_node one;          /* waiting.nodes of a wait for one object */
+	uint32_t generation;
+	int top;                     /* of the stack at the call */
+	bool counts;                 /* it holds a count of each object */
+	bool shielded;
+	bool live;                   /* its nodes are to be taken back */
+};
+
+static void drop_counts(struct record *r)
+{
+	if (!r->counts)
+		return;
+	r->counts = false;
+	for (int i = 0; i < r->waiting.n; i++)
+		lp_release(r->waiting.nodes[i].obj);
+}
+
+/* Ends the wait: afterwards only `then` has to do with the nodes. */
+static void finish(struct record *r, int fired)
+{
+	r->live = false;
+	lp_wait_leave(r->exec, &r->waiting, fired);
+	lp_inbox_forget(&r->later);
+	if (r->shielded)
+		r->exec->actor->shield--;
+}
+
+/* The coroutine was closed or is collected while it waits: whatever the wait has consumed is given back. */
+static int record_gc(lua_State *L)
+{
+	struct record *r = lua_touserdata(L, 1);
+	if (!r->live) {
+		drop_counts(r);
+		return 0;
+	}
+	if (r->generation != lp_generation) { /* a child process: the wait was its parent's */
+		r->live = false;
+		return 0;
+	}
+	int fired = lp_wait_give_up(&r->later.wait);
+	finish(r, fired);
+	for (int i = 0; i < r->waiting.n; i++) {
+		struct lp_node *n = &r->waiting.nodes[i];
+		if (n->obj->cls->discard)
+			n->obj->cls->discard(n->obj, n, i == fired);
+	}
+	drop_counts(r);
+	if (r->s->host && lua_rawgetp(L, LUA_REGISTRYINDEX, &dropped_key) == LUA_TFUNCTION) {
+		lua_pushlightuserdata(L, &r->later);
+		lua_call(L, 1, 0);
+	}
+	return 0;
+}
+
+/* ---- beginning ---- */
+
+struct request {
+	struct lp_state *s;
+	struct lp_node *nodes;
+	int n;
+	lp_time deadline;
+	lp_then then;
+	bool in_place, shielded, once;
+};
+
+struct lp_inbox *lp_state_inbox(lua_State *L, struct lp_state *s)
+{
+	if (!s->inbox && !(s->inbox = lp_inbox_new()))
+		luaL_error(L, "not enough memory");
+	return s->inbox;
+}
+
+static const char *const NO_YIELD = "cannot wait here: the coroutine is run by an event loop, which must not be blocked, "
+	"and cannot be suspended inside a finaliser, a comparator of table.sort, a callback of another C function, or "
+	"while coroutine.close closes it";
+
+/* (request, on LuaJIT the stack of the caller ...) -> nothing: the thread is to be blocked; record, adapter;
+ * or raises why the call cannot wait here. Called protected. */
+static int prepare(lua_State *L)
+{
+	struct request *q = lua_touserdata(L, 1);
+	struct lp_state *s = q->s;
+	int top = lua_gettop(L);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_ask);
+	lua_call(L, 0, 3); /* adapter, thread, why */
+	if (lua_isnil(L, top + 1) || lua_isnil(L, top + 2))
+		return 0;
+	if (!lua_isnil(L, top + 3)) {
+		lua_settop(L, top + 3);
+		return lua_error(L);
+	}
+	struct lp_inbox *inbox = lp_state_inbox(L, s);
+	struct record *r = lua_newuserdatauv(L, sizeof *r, 1);
+	*r = (struct record){
+		.later = {.inbox = inbox},
+		.waiting = {.wait = &r->later.wait, .nodes = q->in_place ? q->nodes : q->n ? &r->one : NULL, .n = q->n},
+		.s = s, .exec = s->exec, .then = q->then, .deadline = q->deadline, .shielded = q->shielded,
+		.generation = lp_generation, .top = top - 1,
+	};
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key);
+	lua_setmetatable(L, -2);
+	lua_createtable(L, top + 1, 0);
+	lua_pushvalue(L, top + 2);
+	lp_push_light(L);
+	lua_rawseti(L, -2, 1);
+	lua_pushvalue(L, top + 1); /* the adapter */
+	lua_rawseti(L, -2, 2);
+	for (int i = 2; i <= top; i++) {
+		lua_pushvalue(L, i);
+		lua_rawseti(L, -2, i + 1);
+	}
+#if LP_LUAJIT
+	lua_setfenv(L, -2);
+#else
+	lua_setiuservalue(L, -2, 1);
+#endif
+	lua_pushvalue(L, top + 1);
+	return 2;
+}
+
+/* What `suspend` is told: the id, or nil of one that waits for the time alone; the seconds that are left. */
+static void push_wait(lua_State *L, struct record *r)
+{
+	if (r->waiting.n)
+		lua_pushlightuserdata(L, &r->later);
+	else
+		lua_pushnil(L);
+	lp_time until = lp_actor_until(r->exec->actor, r->deadline);
+	if (until == LP_FOREVER) {
+		lua_pushnil(L);
+	} else {
+		lp_time left = until - lp_now();
+		lua_pushnumber(L, left > 0 ? (lua_Number)left / 1e9 : 0);
+	}
+}
+
+/* Not yet over: LP_MUST_WAIT. Else it is finished. */
+static int look(struct record *r)
+{
+	bool (*signalled)(struct lp_exec *) = r->exec->signalled;
+	r->exec->signalled = NULL; /* Ctrl-C is the loop's business */
+	int answer = r->generation != lp_generation ? LP_CLOSING : lp_wait_look(r->exec, &r->later.wait, r->deadline);
+	r->exec->signalled = signalled;
+	if (answer == LP_MUST_WAIT)
+		return answer;
+	finish(r, answer);
+	drop_counts(r);
+	if (r->s->host)
+		lp_host_stand_still();
+	return answer;
+}
+
+#if !LP_LUAJIT
+/* The stack: that of the function, the record, the adapter. */
+static int resumed(lua_State *L, int status, lua_KContext context)
+{
+	struct record *r = (struct record *)context;
+	struct lp_state *s = lp_state(L);
+	(void)status;
+	for (;;) {
+		int answer = look(r);
+		if (answer != LP_MUST_WAIT) {
+			lp_then then = r->then;
+			struct lp_node one = r->one, *nodes = r->waiting.nodes == &r->one ? &one : r->waiting.nodes;
+			lua_settop(L, r->top); /* closes the record, which is over */
+			return then(L, s, nodes, answer);
+		}
+		lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
+		lua_pushvalue(L, r->top + 2);
+		push_wait(L, r);
+		lua_callk(L, 3, 0, context, resumed);
+	}
+}
+#else
+static const char mark_key;
+
+/* The Lua function around us yields, and calls resume_record. */
+static int push_mark(lua_State *L, struct record *r, int record, int adapter)
+{
+	record = lua_absindex(L, record);
+	adapter = lua_absindex(L, adapter);
+	lua_pushlightuserdata(L, (void *)&mark_key);
+	lua_pushvalue(L, record);
+	lua_pushvalue(L, adapter);
+	push_wait(L, r);
+	return 5;
+}
+
+/* resume_record(record): by the Lua function around, after its coroutine was resumed. */
+static int resume_record(lua_State *L)
+{
+	struct record *r = lua_touserdata(L, 1);
+	struct lp_state *s = lp_state(L);
+	int answer = look(r);
+	lua_settop(L, 1);
+	lua_getfenv(L, 1);
+	if (answer == LP_MUST_WAIT) {
+		lua_rawgeti(L, 2, 2);
+		return push_mark(L, r, 1, 3);
+	}
+	lp_then then = r->then;
+	struct lp_node one = r->one, *nodes = r->waiting.nodes == &r->one ? &one : r->waiting.nodes;
+	int top = r->top;
+	luaL_checkstack(L, top + LUA_MINSTACK, "too many values");
+	for (int i = 1; i <= top; i++)
+		lua_rawgeti(L, 2, i + 2);
+	lua_remove(L, 2);
+	lua_remove(L, 1);
+	return then(L, s, nodes, answer);
+}
+#endif
+
+/* The function's stack is as it was, with record and adapter on top. */
+static int suspend(lua_State *L, struct record *r, struct request *q)
+{
+#if !LP_LUAJIT
+	r->top = lua_gettop(L) - 2;
+	lua_toclose(L, r->top + 1); /* coroutine.close ends the wait at once */
+#else
+	(void)L;
+#endif
+	if (!q->in_place && q->n)
+		r->one = *q->nodes;
+	for (int i = 0; i < q->n; i++) {
+		r->waiting.nodes[i].op &= ~LP_NODE_ALONE; /* other coroutines of the state run meanwhile */
+		lp_retain(r->waiting.nodes[i].obj);
+	}
+	r->counts = true;
+	if (r->shielded)
+		r->exec->actor->shield++;
+	if (lp_wait_enter(r->exec, &r->waiting, r->deadline) == LP_DEADLOCK) {
+		if (r->shielded)
+			r->exec->actor->shield--;
+		drop_counts(r);
+		return LP_DEADLOCK;
+	}
+	r->live = true;
+	r->s->current = NULL;
+	return 0;
+}
+
+static void shield(struct lp_state *s, int change)
+{
+	struct lp_actor *a = s->exec->actor;
+	uint32_t depth = a->shield + (uint32_t)change;
+	if (s->worker)
+		lp_worker_set_scope(s->worker, depth, a->deadline);
+	else
+		a->shield = depth;
+}
+
+static int take_shielded(struct lp_node *n)
+{
+	*n = (struct lp_node){.obj = n->obj, .op = n->op, .value = n->value};
+	return n->obj->cls->take(n->obj, n) ? 0 : LP_MUST_WAIT;
+}
+
+static int wait_blocking(lua_State *L, struct lp_state *s, struct request *q)
+{
+	struct lp_exec *e = s->exec;
+	if (!q->shielded)
+		return lp_wait_blocking(L, s, q->nodes, q->n, q->deadline, q->once);
+	bool (*signalled)(struct lp_exec *) = e->signalled;
+	e->signalled = NULL;
+	shield(s, 1);
+	int answer = lp_wait_blocking(L, s, q->nodes, q->n, q->deadline, q->once);
+	shield(s, -1);
+	e->signalled = signalled;
+	return answer;
+}
+
+static int wait_then(lua_State *L, struct request *q)
+{
+	struct lp_state *s = q->s;
+	if (!s->exec || (!s->worker && !s->host))
+		return q->then(L, s, q->nodes, LP_CLOSING);
+	int answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
+	if (answer != LP_MUST_WAIT)
+		return q->then(L, s, q->nodes, answer);
+	if (!s->host || !s->loops || lp_is_main(L, s))
+		return q->then(L, s, q->nodes, wait_blocking(L, s, q));
+
+	int top = lua_gettop(L), args = LP_LUAJIT ? top : 0;
+	if (!lua_checkstack(L, args + LUA_MINSTACK))
+		return q->then(L, s, q->nodes, LP_NOMEM);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &prepare_key);
+	lua_pushlightuserdata(L, q);
+	for (int i = 1; i <= args; i++)
+		lua_pushvalue(L, i);
+	if (lua_pcall(L, 1 + args, LUA_MULTRET, 0) != LUA_OK)
+		return q->then(L, s, q->nodes, LP_RAISED);
+	if (lua_gettop(L) == top)
+		return q->then(L, s, q->nodes, wait_blocking(L, s, q));
+	struct record *r = lua_touserdata(L, -2);
+	if (!lua_isyieldable(L)) {
+		lua_settop(L, top);
+		luaL_where(L, lp_caller_level(L));
+		lua_pushstring(L, NO_YIELD);
+		lua_concat(L, 2);
+		return q->then(L, s, q->nodes, LP_RAISED);
+	}
+	answer = suspend(L, r, q);
+	if (answer == LP_DEADLOCK) {
+		lua_settop(L, top);
+		return q->then(L, s, q->nodes, answer);
+	}
+#if !LP_LUAJIT
+	return resumed(L, LUA_OK, (lua_KContext)r);
+#else
+	return push_mark(L, r, -2, -1);
+#endif
+}
+
+int lp_wait_then(lua_State *L, struct lp_state *s, struct lp_node *node, lp_time deadline, lp_then then)
+{
+	struct request q = {.s = s, .nodes = node, .n = node != NULL, .deadline = deadline, .then = then};
+	return wait_then(L, &q);
+}
+
+int lp_wait_any_then(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, lp_then then)
+{
+	struct request q = {.s = s, .nodes = nodes, .n = n, .deadline = deadline, .then = then, .in_place = true};
+	return wait_then(L, &q);
+}
+
+int lp_wait_shielded_then(lua_State *L, struct lp_state *s, struct lp_node *node, lp_time deadline, lp_then then)
+{
+	struct request q = {.s = s, .nodes = node, .n = 1, .deadline = deadline, .then = then, .shielded = true};
+	return wait_then(L, &q);
+}
+
+int lp_wait_once_then(lua_State *L, struct lp_state *s, struct lp_node *node, lp_time deadline, lp_then then)
+{
+	struct request q = {.s = s, .nodes = node, .n = 1, .deadline = deadline, .then = then, .once = true};
+	return wait_then(L, &q);
+}
+
+int lp_wait_failed(lua_State *L, struct lp_state *s, const struct lp_node *nodes, int answer)
+{
+	return answer == LP_TIMEOUT ? lp_push_timeout(L) : lp_wait_raise(L, s, nodes, answer);
+}
+
+int lp_then_true(lua_State *L, struct lp_state *s, struct lp_node *nodes, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, nodes, answer);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* ---- functions that wait ---- */
+
+#if LP_LUAJIT
+static const char wrap_key;
+
+static void push_wrap(lua_State *L, int state)
+{
+	static const char text[] = "local mark, resume, hooks = ... "
+		"local suspended "
+		"local function finish(...) if (...) ~= mark then return ... end return suspended(...) end "
+		"function suspended(_, record, ...) hooks.suspend(...) return finish(resume(record)) end "
+		"return function(f) return function(...) return finish(f(...)) end end";
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wrap_key) == LUA_TFUNCTION)
+		return;
+	lua_pop(L, 1);
+	if (luaL_loadbuffer(L, text, sizeof text - 1, "=lua-pool") != 0)
+		lua_error(L);
+	lua_pushlightuserdata(L, (void *)&mark_key);
+	lua_pushvalue(L, state);
+	lua_pushcclosure(L, resume_record, 1);
+	lua_newtable(L);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
+	lua_call(L, 3, 1);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &wrap_key);
+}
+
+void lp_blocking(lua_State *L, int state)
+{
+	struct lp_state *s = lua_touserdata(L, state);
+	if (s->worker) /* there no event loop of ours runs */
+		return;
+	push_wrap(L, state);
+	lua_insert(L, -2);
+	lua_call(L, 1, 1);
+}
+#else
+void lp_blocking(lua_State *L, int state)
+{
+	(void)L, (void)state;
+}
+#endif
+
+void lp_blocking_fields(lua_State *L, int state, int t, const char *const *names)
+{
+	t = lua_absindex(L, t);
+	for (; *names; names++) {
+		lua_getfield(L, t, *names);
+		lp_blocking(L, state);
+		lua_setfield(L, t, *names);
+	}
+}
+
+void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, const char *const *names)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, cls);
+	lua_getfield(L, -1, "__index");
+	lp_blocking_fields(L, state, -1, names);
+	lua_pop(L, 2);
+}
+
+/* set_loop(ask, suspend, dropped): functions of lua-pool/loop.lua. */
+static int set_loop(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	luaL_checktype(L, 3, LUA_TFUNCTION);
+	lua_settop(L, 3);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &dropped_key);
+#if LP_LUAJIT
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
+	lua_insert(L, 2);
+	lua_setfield(L, 2, "suspend");
+	lua_settop(L, 1);
+#else
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
+#endif
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_ask);
+	s->loops = s->host != NULL;
+	return 0;
+}
+
+void lp_open_suspend(lua_State *L, int state)
+{
+	static const luaL_Reg record[] = {{"__gc", record_gc}, {"__close", record_gc}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"set_loop", set_loop}, {NULL, NULL}};
+	lua_newtable(L);
+	luaL_setfuncs(L, record, 0);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &record_key);
+	lua_pushcfunction(L, prepare);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &prepare_key);
+#if LP_LUAJIT
+	push_wrap(L, state);
+	lua_pop(L, 1);
+#endif
+	lua_pushvalue(L, state);
+	luaL_setfuncs(L, functions, 1);
+}
