@@ -28,6 +28,8 @@
 --   sleep(seconds)
 --       Suspends the caller for so long. May return early.
 --
+--   loop.nudge() makes the descriptor readable, should the one who reads it have to be told something else.
+--
 -- lua-pool/loop/luv.lua is the shortest of ours; examples/ has one for a loop written in plain Lua.
 local core = require "lua-pool.core"
 
@@ -45,6 +47,11 @@ function loop.fd()
 	local fd, err = core.inbox_fd()
 	if not fd then error("no descriptor for the event loop: " .. err, 0) end
 	return fd
+end
+
+--- nudge(): makes the descriptor readable, for an adapter whose reader has to look around.
+function loop.nudge()
+	core.inbox_announce()
 end
 
 -- ---- which adapter ----

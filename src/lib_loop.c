@@ -47,10 +47,18 @@ static int inbox_next(lua_State *L)
 	return 1;
 }
 
+/* inbox_announce(): makes the descriptor readable. */
+static int inbox_announce(lua_State *L)
+{
+	lp_inbox_announce(lp_state_inbox(L, lp_state(L)));
+	return 0;
+}
+
 void lp_open_loop(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"inbox_fd", inbox_fd}, {"inbox_use", inbox_use},
-		{"inbox_collect", inbox_collect}, {"inbox_next", inbox_next}, {NULL, NULL}};
+		{"inbox_collect", inbox_collect}, {"inbox_next", inbox_next},
+		{"inbox_announce", inbox_announce}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 }

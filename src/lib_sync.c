@@ -22,7 +22,8 @@ static int condition_new(lua_State *L)
 	return 1;
 }
 
-/* The stack of both: condition, mutex, timeout, the struct lp_condition_wait; then the answer of the first wait. */
+/* The stack of both: condition, mutex, timeout, the struct lp_condition_wait; then the answer of the first wait, and its
+ * error if that is LP_RAISED. */
 static int relocked(lua_State *L, struct lp_state *s, struct lp_node *again, int locked)
 {
 	if (locked < 0)
@@ -30,6 +31,7 @@ static int relocked(lua_State *L, struct lp_state *s, struct lp_node *again, int
 	struct lp_condition_wait *cw = lua_touserdata(L, 4);
 	lp_mtx_entered(cw->m, cw->actor);
 	int answer = (int)lua_tointeger(L, 5);
+	lua_settop(L, 6);
 	if (answer < 0 && answer != LP_AGAIN) /* awake for no reason, as conditions may be */
 		return lp_wait_failed(L, s, &(struct lp_node){.obj = lp_toobj(L, 1)}, answer);
 	lua_pushboolean(L, 1);
@@ -45,8 +47,9 @@ static int signalled(lua_State *L, struct lp_state *s, struct lp_node *n, int an
 	struct lp_condition_wait *cw = n->value;
 	if (!cw->released)
 		return lp_wait_failed(L, s, n, answer);
-	lua_settop(L, 4);
 	lua_pushinteger(L, answer);
+	lua_insert(L, 5);
+	lua_settop(L, 6);
 	struct lp_node again = {.obj = &cw->m->obj, .value = cw->actor};
 	return lp_wait_shielded_then(L, s, &again, LP_FOREVER, relocked);
 }

@@ -328,7 +328,12 @@ static int wait_then(lua_State *L, struct request *q)
 #if !LP_LUAJIT
 	return resumed(L, LUA_OK, (lua_KContext)r);
 #else
-	return push_mark(L, r, -2, -1);
+	answer = look(r);
+	if (answer == LP_MUST_WAIT)
+		return push_mark(L, r, -2, -1);
+	struct lp_node one = r->one;
+	lua_settop(L, top);
+	return q->then(L, s, q->in_place ? q->nodes : q->n ? &one : NULL, answer);
 #endif
 }
 
