@@ -30,6 +30,71 @@ local function same_number(a, b)
 	return a == b and 1 / a == 1 / b and (not math.type or math.type(a) == math.type(b))
 end
 
+-- Numbers in a row are read and written as blocks, where the layout of tables is known: so the ways to have an array.
+describe("lists of numbers", function()
+	local function same(t, u)
+		local n = 0
+		for k, v in pairs(t) do
+			assert.is_true(v == u[k] and type(v) == type(u[k]) and (not math.type or math.type(v) == math.type(u[k])), tostring(k))
+			n = n + 1
+		end
+		for _ in pairs(u) do n = n - 1 end
+		assert.equal(0, n)
+	end
+
+	it("arrive, of any kind and order, with and without gaps", function()
+		local r = 7
+		local function random(n)
+			r = (r * 16807) % 2147483647
+			return r % n
+		end
+		local others = { "s", true, { 1 }, false }
+		for _ = 1, scale(300) do
+			local t, n = {}, random(80)
+			local holes, strangers, keys = random(3) == 0, random(3) == 0, random(3) == 0
+			for i = 1, n do
+				local x = random(100)
+				t[i] = x < 40 and i or x < 80 and i + 0.5 or -i * 2 ^ 40
+				if holes and x % 9 == 0 then t[i] = nil end
+				if strangers and x % 7 == 0 then t[i] = others[x % 4 + 1] end
+			end
+			if keys then t.x, t[-1], t[0], t[n + 3], t[1.5], t[2 ^ 53] = 1, 2, 3, 4, 5, 6 end
+			local u = trip(t)
+			for k, v in pairs(t) do
+				if type(v) == "table" then t[k], u[k] = v[1], u[k][1] end
+			end
+			same(t, u)
+		end
+	end)
+
+	it("arrive when the list has grown, shrunk, or was made with a size", function()
+		local grown, shrunk, made = {}, {}, { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }
+		for i = 1, 1000 do grown[i], shrunk[i] = i * 0.25, i end
+		for i = 1000, 101, -1 do shrunk[i] = nil end
+		for i = 10, 6, -1 do made[i] = nil end
+		assert.equal(1000, #trip(grown))
+		same(grown, trip(grown))
+		assert.equal(100, #trip(shrunk))
+		same(shrunk, trip(shrunk))
+		same(made, trip(made))
+		for i = 1, 2000 do made[i] = -i end
+		same(made, trip(made))
+	end)
+
+	it("can be changed where they arrive", function()
+		local sum, last, n = pool.async(function(list)
+			for i = 1, #list do list[i] = list[i] * 2 end
+			list[#list + 1] = 0.5
+			collectgarbage()
+			table.sort(list, function(a, b) return a > b end)
+			local s = 0
+			for _, x in ipairs(list) do s = s + x end
+			return s, list[#list], #list
+		end, { 1, 2.5, 3, 4, 5, 6, 7, 8, 9, 10 }):await()
+		assert.same({ 111.5, 0.5, 11 }, { sum, last, n })
+	end)
+end)
+
 describe("numbers", function()
 	it("arrive exactly", function()
 		local list = { 0, -0.0, 1, -1, 3, 3.0, 0.1, 1 / 3, 1e308, -1e308, 5e-324, 2.2250738585072011e-308, 2 ^ 53, 2 ^ 53 - 1, 2 ^ 53 + 2,

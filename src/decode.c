@@ -14,6 +14,7 @@ struct dec {
 	const unsigned char *p, *end;
 	int refs; /* stack index of the table of what is referred to, nil until it is made; 0: nothing is */
 	int depth, limit;
+	size_t budget; /* bytes of the message that no table has claimed yet: an element takes one at least, a pair two */
 };
 
 static void decode(struct dec *d);
@@ -97,6 +98,8 @@ static uint32_t block(struct dec *d, enum lp_tag tag, uint32_t at, uint32_t most
 		damaged(d);
 	const unsigned char *p = take(d, (size_t)n * 8);
 	lua_State *L = d->L;
+	if (lp_set_numbers(L, tag, p, at, n))
+		return n;
 	if (tag == LP_TINTS)
 		for (uint32_t i = 0; i < n; i++, p += 8) {
 			push_int(L, p);
@@ -114,9 +117,10 @@ static void table(struct dec *d, unsigned tag)
 {
 	lua_State *L = d->L;
 	uint32_t ordinal = take_u32(d), array = take_u32(d), pairs = take_u32(d);
-	size_t left = (size_t)(d->end - d->p); /* an element takes a byte at least, a pair two */
-	if (array > left || pairs > left / 2 || array > INT32_MAX - 1)
+	size_t claimed = (size_t)array + 2 * (size_t)pairs;
+	if (claimed > d->budget || claimed > (size_t)(d->end - d->p) || array > INT32_MAX - 1)
 		damaged(d);
+	d->budget -= claimed;
 	lua_createtable(L, (int)array, (int)pairs);
 	if (tag & LP_MARK)
 		mark(d, ordinal);
@@ -336,7 +340,7 @@ int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m)
 	if (v->pins && lp_pins_dead(v->pins))
 		lp_pins_sweep(L, v->pins);
 	size_t levels = m->len > 64 ? lp_stack_left() / LP_FRAME : 64;
-	struct dec d = {.L = L, .v = v, .m = m, .p = m->data, .end = m->data + m->len,
+	struct dec d = {.L = L, .v = v, .m = m, .p = m->data, .end = m->data + m->len, .budget = m->len,
 		.limit = levels < 2 * LP_DEPTH_MAX ? (int)levels : 2 * LP_DEPTH_MAX};
 	/* The place of the references lies below the values, and is taken away when they are complete. */
 	if (m->nrefs) {

@@ -60,6 +60,9 @@ void lp_enc_module(struct enc *e, const char *name, size_t n);
 /* Looks once in each message whether the names are up to date. */
 void lp_enc_names(struct enc *e);
 
+/* Writes the numbers that the table at index begins with as blocks, if they can be seen (numbers.c); answers how many. */
+uint32_t lp_enc_numbers(struct enc *e, int index);
+
 /* ---- references ---- */
 /* The ordinal of what begins at this place of the message; it gets one with the first reference. */
 uint32_t lp_enc_ordinal(struct enc *e, size_t at);

@@ -72,11 +72,14 @@ bool lp_enc_meta_field(lua_State *L, int metatable, const char *name)
 static bool put_elements(struct enc *e, int index, size_t header)
 {
 	lua_State *L = e->L;
-	uint32_t array = 0, pairs = 0, run = 0;
+	uint32_t array = lp_enc_numbers(e, index), pairs = 0, run = 0;
 	size_t run_at = 0;
 	enum lp_tag kind = LP_TNIL;
 	bool in_array = true;
-	lua_pushnil(L);
+	if (array)
+		lua_pushinteger(L, (lua_Integer)array);
+	else
+		lua_pushnil(L);
 	while (lua_next(L, index)) {
 		int value = lua_gettop(L), key = value - 1;
 		if (in_array && !(lua_type(L, key) == LUA_TNUMBER && lua_tonumber(L, key) == (double)array + 1)) {
