@@ -78,7 +78,9 @@ static bool field_has_name(lua_State *L, const char *module)
 {
 	switch (lua_type(L, -1)) {
 	case LUA_TFUNCTION:
-		return lua_iscfunction(L, -1) || strncmp(module, "lua-pool", 8) == 0;
+		/* `require` is ours in a worker, and other programs replace it too: it means that of the state it comes to. */
+		return lua_iscfunction(L, -1) || strncmp(module, "lua-pool", 8) == 0 ||
+			(strcmp(module, "_G") == 0 && strcmp(lua_tostring(L, -2), "require") == 0);
 	case LUA_TUSERDATA:
 		return !lp_toobj(L, -1);
 	case LUA_TTABLE:
