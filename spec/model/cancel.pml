@@ -166,7 +166,7 @@ active proctype worker()
 	do
 	:: if /* whatever it does ... */
 		:: skip
-		:: sleep_for_ever()
+		:: true -> sleep_for_ever()
 		:: /* a wait of our own looks at the word itself */
 			if :: interrupt -> deliver(); goto cleanup :: !interrupt fi
 		:: /* a shield around a call that must not be torn */
@@ -186,14 +186,14 @@ active proctype worker()
 cleanup:
 	if
 	:: true /* a call in it works as ever, while the grace lasts */
-	:: atomic { if :: pending -> handler(); eintr = true :: else -> blocked = true fi };
+	:: true -> atomic { if :: pending -> handler(); eintr = true :: else -> blocked = true fi };
 		atomic { blocked = false; assert(!eintr || final); eintr = false }
 	fi;
 	do
 	:: if /* or it goes on for ever */
 		:: break
 		:: skip
-		:: sleep_for_ever()
+		:: true -> sleep_for_ever()
 		fi;
 		if
 		:: hook && interrupt -> break
