@@ -37,43 +37,49 @@ local function prelude(config, core)
 	end
 
 	-- What a task calls protected does not catch the end of the task itself.
-	core.rawpcall = pcall
+	core.rawpcall, core.rawxpcall = pcall, xpcall
 	if core.install_protected then
 		core.install_protected()
 	else
 		local pcall0, xpcall0, resume0, load0 = pcall, xpcall, coroutine.resume, load
-		local is_own, raise = core.is_own, error
-		local function pass(ok, err, ...)
-			if not ok and is_own(err) then raise(err, 0) end
+		local is_own, was_told, raise, telling, own_stop = core.is_own, core.was_told, error, core.telling, core.own_stop
+		-- An error that took the place of the one with which the task was told ends the task as well.
+		local function pass(before, ok, err, ...)
+			if not ok then
+				if is_own(err) then raise(err, 0) end
+				if telling[1] ~= before and was_told() then raise(own_stop, 0) end
+			end
 			return ok, err, ...
 		end
-		function pcall(...) return pass(pcall0(...)) end
+		function pcall(...) return pass(telling[1], pcall0(...)) end
 		function xpcall(f, handler, ...)
-			return pass(xpcall0(f, function(err)
+			return pass(telling[1], xpcall0(f, function(err)
 				if is_own(err) then return err end
 				return handler(err)
 			end, ...))
 		end
-		function coroutine.resume(...) return pass(resume0(...)) end
-		function load(...) return pass(load0(...)) end
+		function coroutine.resume(...) return pass(telling[1], resume0(...)) end
+		function load(...) return pass(telling[1], load0(...)) end
 	end
 
 	-- A module that is stopped half-way through its loading would be lost to this state (LuaJIT refuses it ever after).
 	if require then
-		local require0, loaded, protected, begin, finish = require, package.loaded, core.rawpcall, core.shield_begin, core.shield_end
-		local check, raise = core.check_cancel, error
-		local function after(ok, ...)
-			finish()
-			if not ok then raise((...), 0) end
-			check()
-			return ...
+		local require0, loaded, shield = require, package.loaded, core.shield
+		if not shield then
+			local rawpcall, begin, finish, check, raise = core.rawpcall, core.scope_begin, core.scope_end, core.check_cancel, error
+			local function after(scope, ok, ...)
+				finish(scope)
+				if not ok then raise((...), 0) end
+				check()
+				return ...
+			end
+			function shield(fn, ...) return after(begin(fn), rawpcall(fn, ...)) end
 		end
 		function require(name)
 			local module = loaded[name]
 			-- LuaJIT marks what is being loaded with a light userdata.
 			if module and type(module) ~= "userdata" then return module end
-			begin()
-			return after(protected(require0, name))
+			return shield(require0, name)
 		end
 	end
 

@@ -23,6 +23,9 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 /* Its members have ended: pushes true, or raises what one of them raised, or CANCELLED. */
 int lp_group_outcome(lua_State *L, struct lp_group *g);
 
+/* install_protected(): replaces pcall and its kin in the globals of a worker (Lua 5.4). */
+int lp_install_protected(lua_State *L);
+
 /* The pool handle's object: when its last handle goes, the pool drains in the background. */
 struct lp_pool_ref {
 	struct lp_obj obj;

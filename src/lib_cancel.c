@@ -1,18 +1,13 @@
-/* lib_cancel: cancellation from inside: cancel_requested, check_cancel, and what lua-pool/cancel.lua makes
- * shield and deadline of; the protected calls of workers, which do not catch their task's own end.
+/* lib_cancel: cancellation from inside: cancel_requested, check_cancel, shield, deadline.
  *
- * The protected calls are copies of those in Lua 5.4's lbaselib.c and lcorolib.c (MIT) with two additions:
- * the error of the task's own end is raised again, and the coroutine that runs is recorded for the signal
- * handler. LuaJIT has no continuations: there they are Lua wrappers (lua-pool/worker.lua). */
+ * A scope keeps what held outside and puts it back, however fn is left. On Lua 5.4 nothing that stops a task from
+ * outside can fall between its begin and the protected call, or between that and its end: there is no Lua code
+ * there. LuaJIT has no continuations, so a scope is made of Lua there (lua-pool/cancel.lua), which holds the
+ * moments at its borders with a shield. */
 #include "cancel.h"
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
-
-static bool own(lua_State *L, int index)
-{
-	return lp_is_own_stop(L, index, lp_state(L)->exec->actor);
-}
 
 /* cancel_requested() -> boolean: was this task asked to end? Also while it cleans up or is shielded. */
 static int cancel_requested(lua_State *L)
@@ -34,7 +29,16 @@ static int check_cancel(lua_State *L)
 /* is_own(err) -> boolean: is it the error with which this task is being ended? */
 static int is_own(lua_State *L)
 {
-	lua_pushboolean(L, own(L, 1));
+	struct lp_state *s = lp_state(L);
+	lua_pushboolean(L, s->exec && lp_is_own_stop(L, 1, s->exec->actor));
+	return 1;
+}
+
+/* was_told() -> boolean: is this task in its clean-up? */
+static int was_told(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	lua_pushboolean(L, s->exec && s->exec->actor && (lp_cancel_word(s->exec->actor) & LP_CANCEL_DELIVERED));
 	return 1;
 }
 
@@ -48,258 +52,185 @@ static void set_scope(struct lp_state *s, uint32_t shield, lp_time deadline)
 	}
 }
 
-/* shield_begin(), shield_end(): what lies between is not told anything. */
-static int shield_begin(lua_State *L)
+/* The state of the actor outside a scope. */
+struct scope {
+	uint32_t shield;
+	lp_time deadline;
+};
+
+static struct scope outside(struct lp_state *s)
 {
-	struct lp_state *s = lp_state(L);
-	struct lp_actor *a = s->exec->actor;
-	set_scope(s, a->shield + 1, a->deadline);
-	return 0;
+	return (struct scope){s->exec->actor->shield, s->exec->actor->deadline};
 }
 
-static int shield_end(lua_State *L)
+static lp_time check_deadline(lua_State *L)
 {
-	struct lp_state *s = lp_state(L);
-	struct lp_actor *a = s->exec->actor;
-	set_scope(s, a->shield - 1, a->deadline);
-	return 0;
-}
-
-/* deadline_begin(seconds) -> scope; deadline_end(scope) -> true if an outer scope's time is up as well. */
-static int deadline_begin(lua_State *L)
-{
-	struct lp_state *s = lp_state(L);
-	double seconds = luaL_checknumber(L, 1);
+	if (lua_type(L, 1) != LUA_TNUMBER)
+		luaL_argerror(L, 1, lua_pushfstring(L, "seconds expected, got %s", luaL_typename(L, 1)));
+	double seconds = lua_tonumber(L, 1);
 	luaL_argcheck(L, seconds == seconds, 1, "seconds expected, got NaN");
-	struct lp_actor *a = s->exec->actor;
-	lp_time *outer = lua_newuserdatauv(L, sizeof *outer, 0);
-	*outer = a->deadline;
-	lp_time mine = seconds > 0 ? lp_deadline_in(seconds) : lp_now();
-	if (mine < *outer) {
-		set_scope(s, a->shield, mine);
-		if (s->worker)
-			lp_monitor_deadline(mine);
-	}
-	return 1;
+	return seconds > 0 ? lp_deadline_in(seconds) : lp_now();
 }
 
-static int deadline_end(lua_State *L)
+#if !LP_LUAJIT
+static void check_callable(lua_State *L, int index)
+{
+	if (lua_isfunction(L, index))
+		return;
+	if (!luaL_getmetafield(L, index, "__call"))
+		luaL_argerror(L, index, lua_pushfstring(L, "function expected, got %s", luaL_typename(L, index)));
+	lua_pop(L, 1);
+}
+#endif
+
+/* Raises in a state that is closing: then there is nobody to be told. */
+static struct lp_state *check_state(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	luaL_checktype(L, 1, LUA_TUSERDATA);
-	lp_time outer = *(lp_time *)lua_touserdata(L, 1);
-	set_scope(s, s->exec->actor->shield, outer);
-	lua_pushboolean(L, outer != LP_FOREVER && outer <= lp_now());
-	return 1;
+	if (!s->exec || (!s->worker && !s->host))
+		luaL_error(L, "this Lua state is closing: nothing can be waited for");
+	return s;
+}
+
+/* Of nested deadlines the earlier counts. */
+static void begin_deadline(struct lp_state *s, struct scope *out, uint32_t shield, lp_time mine)
+{
+	set_scope(s, shield, mine < out->deadline ? mine : out->deadline);
+	if (s->worker && mine < out->deadline)
+		lp_monitor_deadline(mine);
+}
+
+/* The error at the top is what this scope's fn was left with. What stopped it is an ordinary error outside, unless
+ * an outer scope's time is up as well. */
+static void end_deadline(lua_State *L, struct lp_state *s, const struct scope *out, bool failed)
+{
+	bool mine = failed && lp_toobj(L, -1) && lp_toobj(L, -1)->cls == lp_timeout_value.cls &&
+		lp_is_own_stop(L, -1, s->exec->actor) && !(out->deadline != LP_FOREVER && out->deadline <= lp_now());
+	set_scope(s, out->shield, out->deadline);
+	if (mine) {
+		lua_pop(L, 1);
+		lp_push(L, &lp_timeout_value);
+	}
 }
 
 #if !LP_LUAJIT
 
-/* ---- pcall, xpcall ---- */
-
-static int finish_pcall(lua_State *L, int status, lua_KContext extra)
+static int shield_end(lua_State *L, int status, lua_KContext outer)
 {
 	struct lp_state *s = lp_state(L);
 	if (s->worker)
 		s->worker->running = L;
-	if (status != LUA_OK && status != LUA_YIELD) {
-		if (own(L, -1))
-			return lua_error(L);
-		lua_pushboolean(L, 0);
-		lua_pushvalue(L, -2);
-		return 2;
-	}
-	return lua_gettop(L) - (int)extra;
-}
-
-static int protected_call(lua_State *L)
-{
-	luaL_checkany(L, 1);
-	lua_pushboolean(L, 1);
-	lua_insert(L, 1);
-	int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_pcall);
-	return finish_pcall(L, status, 0);
-}
-
-/* The user's handler is not for the task's own end. Upvalues: state, handler. */
-static int handle_error(lua_State *L)
-{
-	lua_settop(L, 1);
-	if (own(L, 1))
-		return 1;
-	lua_pushvalue(L, lua_upvalueindex(2));
-	lua_insert(L, 1);
-	lua_call(L, 1, 1);
-	return 1;
-}
-
-static int protected_call_handled(lua_State *L)
-{
-	int n = lua_gettop(L);
-	luaL_checktype(L, 2, LUA_TFUNCTION);
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_pushvalue(L, 2);
-	lua_pushcclosure(L, handle_error, 2);
-	lua_replace(L, 2);
-	lua_pushboolean(L, 1);
-	lua_pushvalue(L, 1);
-	lua_rotate(L, 3, 2);
-	int status = lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, finish_pcall);
-	return finish_pcall(L, status, 2);
-}
-
-/* ---- coroutines ---- */
-
-static lua_State *check_coroutine(lua_State *L)
-{
-	lua_State *co = lua_tothread(L, 1);
-	luaL_argexpected(L, co, 1, "coroutine");
-	return co;
-}
-
-static int resume(lua_State *L, lua_State *co, int nargs)
-{
-	struct lp_worker *w = lp_state(L)->worker;
-	int results;
-	if (!lua_checkstack(co, nargs)) {
-		lua_pushliteral(L, "too many arguments to resume");
-		return -1;
-	}
-	lua_xmove(L, co, nargs);
-	if (w)
-		w->running = co;
-	int status = lua_resume(co, L, nargs, &results);
-	if (w)
-		w->running = L;
-	if (status == LUA_OK || status == LUA_YIELD) {
-		if (!lua_checkstack(L, results + 1)) {
-			lua_pop(co, results);
-			lua_pushliteral(L, "too many results to resume");
-			return -1;
-		}
-		lua_xmove(co, L, results);
-		return results;
-	}
-	lua_xmove(co, L, 1);
-	return -1;
-}
-
-/* Runs what its to-be-closed variables ask for, whatever ended it. */
-static int close_coroutine(lua_State *L, lua_State *co)
-{
-	struct lp_worker *w = lp_state(L)->worker;
-	if (w)
-		w->running = co;
-	int status = lua_resetthread(co);
-	if (w)
-		w->running = L;
-	return status;
-}
-
-static int coroutine_resume(lua_State *L)
-{
-	lua_State *co = check_coroutine(L);
-	int results = resume(L, co, lua_gettop(L) - 1);
-	if (results < 0 && own(L, -1)) {
-		/* The task ends: nobody will close it later, as a program could after an error. */
-		if (close_coroutine(L, co) != LUA_OK)
-			lua_xmove(co, L, 1);
+	set_scope(s, (uint32_t)outer, s->exec->actor->deadline);
+	if (status != LUA_OK && status != LUA_YIELD)
 		return lua_error(L);
-	}
-	lua_pushboolean(L, results >= 0);
-	lua_insert(L, -(results < 0 ? 2 : results + 1));
-	return results < 0 ? 2 : results + 1;
-}
-
-/* Upvalues: state, coroutine. */
-static int wrapped(lua_State *L)
-{
-	lua_State *co = lua_tothread(L, lua_upvalueindex(2));
-	int results = resume(L, co, lua_gettop(L));
-	if (results >= 0)
-		return results;
-	int status = lua_status(co);
-	if (status != LUA_OK && status != LUA_YIELD) { /* an error in it: closes what it left open */
-		status = close_coroutine(L, co);
-		if (status != LUA_OK)
-			lua_xmove(co, L, 1); /* an error while closing takes the place of the first */
-	}
-	if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
-		luaL_where(L, 1);
-		lua_insert(L, -2);
-		lua_concat(L, 2);
-	}
-	return lua_error(L);
-}
-
-static int coroutine_wrap(lua_State *L)
-{
-	luaL_checktype(L, 1, LUA_TFUNCTION);
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_State *co = lua_newthread(L);
-	lua_pushvalue(L, 1);
-	lua_xmove(L, co, 1);
-	lua_pushcclosure(L, wrapped, 2);
-	return 1;
-}
-
-static int coroutine_close(lua_State *L)
-{
-	lua_State *co = check_coroutine(L);
-	lua_Debug ar;
-	if (co == L)
-		return luaL_error(L, "cannot close a running coroutine");
-	if (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar))
-		return luaL_error(L, "cannot close a normal coroutine");
-	if (close_coroutine(L, co) == LUA_OK) {
-		lua_pushboolean(L, 1);
-		return 1;
-	}
-	lua_pushboolean(L, 0);
-	lua_xmove(co, L, 1);
-	return own(L, -1) ? lua_error(L) : 2;
-}
-
-/* load with a function as reader runs that function protected. Upvalues: state, the standard load. */
-static int load_chunk(lua_State *L)
-{
-	lua_pushvalue(L, lua_upvalueindex(2));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-	if (lua_gettop(L) >= 2 && !lua_toboolean(L, 1) && own(L, 2)) {
-		lua_settop(L, 2);
-		return lua_error(L);
-	}
+	if (lp_interrupted(s->exec)) /* what arrived meanwhile is told right after */
+		return lp_raise_interrupt(L, s);
 	return lua_gettop(L);
 }
 
-/* protected() : replaces pcall and its kin in the globals of a worker. */
-static int install_protected(lua_State *L)
+/* shield(fn, ...) -> fn's results. Cancellation and deadlines are held back until fn has returned or raised. May be
+ * nested. Blocks as fn does. In the main state it holds deadlines back. */
+static int shield(lua_State *L)
 {
-	static const luaL_Reg plain[] = {{"pcall", protected_call}, {"xpcall", protected_call_handled}, {NULL, NULL}};
-	static const luaL_Reg coroutines[] = {{"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {"close", coroutine_close}, {NULL, NULL}};
-	lua_settop(L, 0);
-	lua_pushglobaltable(L);
-	lua_pushvalue(L, lua_upvalueindex(1));
-	luaL_setfuncs(L, plain, 1);
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_getfield(L, 1, "load");
-	lua_pushcclosure(L, load_chunk, 2);
-	lua_setfield(L, 1, "load");
-	lua_getfield(L, 1, "coroutine");
-	lua_pushvalue(L, lua_upvalueindex(1));
-	luaL_setfuncs(L, coroutines, 1);
+	struct lp_state *s = check_state(L);
+	luaL_checkany(L, 1);
+	check_callable(L, 1);
+	uint32_t outer = s->exec->actor->shield;
+	set_scope(s, outer + 1, s->exec->actor->deadline);
+	return shield_end(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, (lua_KContext)outer, shield_end),
+		(lua_KContext)outer);
+}
+
+static int deadline_end(lua_State *L, int status, lua_KContext unused)
+{
+	(void)unused;
+	struct lp_state *s = lp_state(L);
+	bool failed = status != LUA_OK && status != LUA_YIELD;
+	if (s->worker)
+		s->worker->running = L;
+	end_deadline(L, s, lua_touserdata(L, 1), failed);
+	return failed ? lua_error(L) : lua_gettop(L) - 1;
+}
+
+/* deadline(seconds, fn, ...) -> fn's results. When the time is up, fn is stopped as if it were cancelled, and TIMEOUT
+ * is raised here, as an ordinary error. Of nested ones the earlier counts. Blocks as fn does. In the main state, and
+ * in a pool without threads, it ends waits of lua-pool only. */
+static int deadline(lua_State *L)
+{
+	struct lp_state *s = check_state(L);
+	lp_time mine = check_deadline(L);
+	luaL_checkany(L, 2);
+	check_callable(L, 2);
+	struct scope *out = lua_newuserdatauv(L, sizeof *out, 0);
+	*out = outside(s);
+	lua_replace(L, 1);
+	begin_deadline(s, out, out->shield, mine);
+	return deadline_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, deadline_end), 0);
+}
+
+#else
+
+static struct scope *check_scope(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TUSERDATA);
+	return lua_touserdata(L, 1);
+}
+
+/* scope_begin(fn [, seconds]) -> scope: a deadline with the seconds, else a shield. In either case shielded. */
+static int scope_begin(lua_State *L)
+{
+	struct lp_state *s = check_state(L);
+	int top = lua_gettop(L); /* fn is the last argument of the user's call as well */
+	if (!lua_isfunction(L, 1) && !luaL_getmetafield(L, 1, "__call"))
+		luaL_argerror(L, top, lua_pushfstring(L, "function expected, got %s", luaL_typename(L, 1)));
+	lua_settop(L, top);
+	struct scope *out = NULL;
+	lp_time mine = LP_FOREVER;
+	if (lua_gettop(L) >= 2) {
+		lua_remove(L, 1);
+		mine = check_deadline(L);
+	}
+	out = lua_newuserdata(L, sizeof *out);
+	*out = outside(s);
+	begin_deadline(s, out, out->shield + 1, mine);
+	return 1;
+}
+
+/* scope_open(scope): inside the protected call; no longer shielded by it. */
+static int scope_open(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	struct scope *out = check_scope(L);
+	set_scope(s, out->shield, s->exec->actor->deadline);
 	return 0;
+}
+
+/* hold(...) -> ...: shielded from here to scope_end. Also the handler of the protected call's errors. */
+static int scope_hold(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	set_scope(s, s->exec->actor->shield + 1, s->exec->actor->deadline);
+	return lua_gettop(L);
+}
+
+/* scope_end(scope [, error]) -> the error to raise outside. */
+static int scope_end(lua_State *L)
+{
+	bool failed = lua_gettop(L) >= 2;
+	end_deadline(L, lp_state(L), check_scope(L), failed);
+	return failed;
 }
 #endif
 
 void lp_open_cancel(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"cancel_requested", cancel_requested}, {"check_cancel", check_cancel},
-		{"is_own", is_own}, {"shield_begin", shield_begin}, {"shield_end", shield_end},
-		{"deadline_begin", deadline_begin}, {"deadline_end", deadline_end},
+		{"is_own", is_own},
+		{"was_told", was_told},
 #if !LP_LUAJIT
-		{"install_protected", install_protected},
+		{"shield", shield}, {"deadline", deadline}, {"install_protected", lp_install_protected},
+#else
+		{"scope_begin", scope_begin}, {"scope_open", scope_open}, {"scope_hold", scope_hold}, {"scope_end", scope_end},
 #endif
 		{NULL, NULL}};
 	lua_pushvalue(L, state);

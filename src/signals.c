@@ -71,6 +71,23 @@ void lp_disarm_hook(struct lp_worker *w, lua_State *L)
 		lua_sethook(L, NULL, 0, 0);
 }
 
+#if LP_LUAJIT
+/* telling: {n}, how often a task was told in this state. The protected calls, which are made of Lua there, compare it
+ * before and after: an error that a message handler was called for when the hook raised arrives as a string. */
+static const char telling_key;
+
+static void count_telling(lua_State *L)
+{
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &telling_key) == LUA_TTABLE) {
+		lua_rawgeti(L, -1, 1);
+		lua_pushinteger(L, lua_tointeger(L, -1) + 1);
+		lua_rawseti(L, -3, 1);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+}
+#endif
+
 /* Takes what there is to tell, so that the clean-up is not told again, and pushes it. */
 static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
 {
@@ -97,6 +114,10 @@ static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
 		if (!stop)
 			lp_monitor_deadline(a->deadline);
 	}
+#if LP_LUAJIT
+	if (stop)
+		count_telling(L);
+#endif
 	lp_push(L, stop ? &own_cancelled : &own_timeout);
 }
 
@@ -187,6 +208,16 @@ void lp_open_signals(lua_State *L, int state)
 	(void)state;
 	lp_handle_class(L, &cancelled_class, NULL, cancelled, 0);
 	lp_handle_class(L, &timeout_class, NULL, timeout, 0);
+#if LP_LUAJIT
+	lua_createtable(L, 1, 0);
+	lua_pushinteger(L, 0);
+	lua_rawseti(L, -2, 1);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &telling_key);
+	lua_setfield(L, -2, "telling");
+	lp_push(L, &own_cancelled);
+	lua_setfield(L, -2, "own_stop");
+#endif
 	lp_push(L, &lp_cancelled_value);
 	lua_setfield(L, -2, "CANCELLED");
 	lp_push(L, &lp_timeout_value);
