@@ -98,7 +98,7 @@ HOSTS    := $(patsubst spec/host/%.c,$(BUILD)/host/%,$(sort $(wildcard spec/host
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all build tests demo test check bench install uninstall clean help force
+.PHONY: all build tests demo test check bench bench-nginx example-nginx install uninstall clean help force
 
 all build: $(CORE)
 
@@ -107,7 +107,8 @@ help:
 	@echo "make demo       set up what it needs, then count the words of your C headers on all cores"
 	@echo "make test       set up what it needs, then run every test (LUA=jit: on LuaJIT)"
 	@echo "make check      all of it: both Luas, sanitizers, lint, valgrind, faults, models"
-	@echo "make bench      the table of measurements"
+	@echo "make bench      the table of measurements (make bench-nginx: inside nginx)"
+	@echo "make example-nginx  start the nginx of examples/nginx, query it, stop it"
 	@echo "make install    into PREFIX=$(PREFIX), DESTDIR (make uninstall takes it away)"
 	@echo "make clean      remove build/"
 	@echo "DEPS=no installs no packages and says what is missing."
@@ -226,6 +227,17 @@ bench:
 	@tools/deps.sh bench $(filter jit,$(FLAVOUR))
 	@$(MAKE) --no-print-directory -s build $(BUILD)/bench/pingpong $(BUILD)/bench_codec.so
 	@tools/env.sh $(BUILD) $(LUA_EXE) bench/run.lua $(ROWS)
+
+# nginx's Lua is LuaJIT.
+example-nginx:
+	@tools/deps.sh jit loops
+	@$(MAKE) --no-print-directory -s build LUA=jit
+	@examples/nginx/run.sh build/jit
+
+bench-nginx:
+	@tools/deps.sh jit loops
+	@$(MAKE) --no-print-directory -s build LUA=jit
+	@tools/env.sh build/jit luajit bench/nginx.lua
 
 $(BUILD)/bench_%.so: bench/%.c $(NOT_CORE) $(OBJ)/list
 	$(call say,LD $@)

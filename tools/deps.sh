@@ -76,6 +76,7 @@ for group; do
 		need lua-socket
 		need nginx command_here nginx
 		need libnginx-mod-http-lua
+		need curl command_here curl
 		need wrk command_here wrk
 		;;
 	*)

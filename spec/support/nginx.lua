@@ -89,7 +89,8 @@ end
 local ports = 20000 + (tonumber((tostring({}):match "0x(%x+)" or "0"):sub(-6), 16) + os.time() * 37) % 11000
 
 --- nginx.start(options) -> server. locations = { ["/path"] = Lua of a content handler | { directives } }; server, http,
---- main = further directives; workers (2), level of error.log ("notice"), tmpdir, user ("root" when we are).
+--- main = further directives; workers (2), level of error.log ("notice"), tmpdir, user ("root" when we are), path = more
+--- of package.path ("...;").
 function nginx.start(o)
 	local folder = output "mktemp -d /tmp/lua-pool-nginx.XXXXXX":match "%S+"
 	local locations = {}
@@ -100,7 +101,7 @@ function nginx.start(o)
 		local self = setmetatable({ dir = folder, port = ports }, nginx)
 		local values = {
 			modules = nginx.modules, dir = folder, port = self.port, workers = o.workers or 2, level = o.level or "notice",
-			user = root and "user " .. (o.user or "root") .. ";" or "", path = package.path, cpath = package.cpath,
+			user = root and "user " .. (o.user or "root") .. ";" or "", path = (o.path or "") .. package.path, cpath = package.cpath,
 			main = o.main or "", http = o.http or "", server = (o.server or "") .. table.concat(locations),
 			listen = o.listen or "", tmpdir = o.tmpdir and "=" .. o.tmpdir or "",
 		}
