@@ -28,6 +28,10 @@
 --   sleep(seconds)
 --       Suspends the caller for so long. May return early.
 --
+--   life() -> object            (may be left out)
+--       For a loop that uses a coroutine again for another job: an object of the job that the caller does, which is garbage
+--       when the job is over. What the job before has left locked is given back, and its scopes are over.
+--
 --   loop.nudge() makes the descriptor readable, should the one who reads it have to be told something else.
 --
 -- lua-pool/loop/luv.lua is the shortest of ours; examples/ has one for a loop written in plain Lua.
@@ -156,6 +160,12 @@ function loop.dispatch()
 	if failed then error(reason, 0) end
 end
 
-core.set_loop(ask, suspend, dropped)
+-- For C: what lives as long as this use of the caller's coroutine; nil: as long as the coroutine.
+local function life()
+	local a, thread, why = ask()
+	return a and a.life and thread and not why and a.life() or nil
+end
+
+core.set_loop(ask, suspend, dropped, life, loaded.ngx ~= nil)
 
 return loop

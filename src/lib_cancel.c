@@ -8,6 +8,7 @@
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
+#include "suspend.h"
 
 /* cancel_requested() -> boolean: was this task asked to end? Also while it cleans up or is shielded. */
 static int cancel_requested(lua_State *L)
@@ -83,12 +84,13 @@ static void check_callable(lua_State *L, int index)
 }
 #endif
 
-/* Raises in a state that is closing: then there is nobody to be told. */
+/* Before a scope begins. Raises in a state that is closing: then there is nobody to be told. */
 static struct lp_state *check_state(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	if (!s->exec || (!s->worker && !s->host))
 		luaL_error(L, "this Lua state is closing: nothing can be waited for");
+	lp_light_note(L, s);
 	return s;
 }
 

@@ -2,6 +2,7 @@
 #include "cancel.h"
 #include "handle.h"
 #include "lib_sync.h"
+#include "suspend.h"
 #include "worker.h"
 
 /* ---- waiting ---- */
@@ -10,6 +11,7 @@ struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)
 {
 	if (!s->exec || (!s->worker && !s->host))
 		luaL_error(L, "this Lua state is closing: nothing can be waited for");
+	lp_light_note(L, s); /* it may get a lock */
 	return s->exec->actor;
 }
 

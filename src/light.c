@@ -8,7 +8,11 @@
  *
  * `state->exec` is always that of the caller: lp_state() compares one pointer, and comes here when another
  * coroutine of the state has called. The one that it is right for is anchored, so that no new coroutine can have its
- * address. */
+ * address.
+ *
+ * A loop may use a coroutine again for another job (nginx does, for another request). What matters of a light thread then
+ * is what it has left: locks and scopes. So before it gets one, the job is noted (lp_light_note); and while it has
+ * any, each call looks whether the job is still the same. Those that have none pay nothing. */
 #include <string.h>
 
 #include "host.h"
@@ -22,7 +26,7 @@ struct light {
 	uint32_t generation;
 };
 
-static const char lights_key, current_key, light_key, light_maker;
+static const char lights_key, lives_key, current_key, light_key, light_maker;
 
 static bool light_signalled(struct lp_exec *e)
 {
@@ -30,12 +34,26 @@ static bool light_signalled(struct lp_exec *e)
 	return s->host && (void *)lua_gethook(s->L) != s->host->hook;
 }
 
+/* Gives back what it has left. */
+static void clear(struct light *light)
+{
+	if (light->generation == lp_generation) /* else the locks are those of the parent process */
+		lp_held_release(&light->actor);
+	light->actor.deadline = LP_FOREVER;
+	light->actor.shield = 0;
+}
+
+static bool has_left(struct light *light)
+{
+	struct lp_actor *a = &light->actor;
+	return !lp_list_empty(&a->held) || a->deadline != LP_FOREVER || a->shield;
+}
+
 static int light_gc(lua_State *L)
 {
 	struct light *light = lua_touserdata(L, 1);
 	struct lp_state *s = light->s;
-	if (light->generation == lp_generation) /* else the locks are those of the parent process */
-		lp_held_release(&light->actor);
+	clear(light);
 	atomic_store_explicit(&light->actor.exec, NULL, memory_order_release);
 	lp_graph_lock(); /* nobody looks at it any more */
 	lp_graph_unlock();
@@ -77,6 +95,55 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 	return light;
 }
 
+/* Pushes the table coroutine -> job. */
+static void push_lives(lua_State *L)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lives_key);
+}
+
+/* The coroutine at `thread` may do another job than the one that was noted; then what the light thread has is that one's.
+ * False: its loop knows no jobs. */
+static bool look_at_job(lua_State *L, struct light *light, int thread)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_life);
+	lua_call(L, 0, 1);
+	if (lua_isnil(L, -1)) {
+		lua_pop(L, 1);
+		return false;
+	}
+	push_lives(L);
+	lua_pushvalue(L, thread);
+	lua_rawget(L, -2); /* life, lives, noted */
+	if (!lua_rawequal(L, -1, -3)) {
+		clear(light);
+		lua_pushvalue(L, thread);
+		lua_pushvalue(L, -4);
+		lua_rawset(L, -4);
+	}
+	lua_pop(L, 3);
+	return true;
+}
+
+/* (state record as light userdata): notes the caller's job. */
+static int note(lua_State *L)
+{
+	struct lp_state *s = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &current_key);
+	look_at_job(L, lp_entry(s->exec, struct light, exec), 1);
+	return 0;
+}
+
+void lp_light_note(lua_State *L, struct lp_state *s)
+{
+	if (!s->exec || !s->exec->host || has_left(lp_entry(s->exec, struct light, exec)))
+		return; /* no light thread; or noted when it got what it has */
+	lua_pushcfunction(L, note);
+	lua_pushlightuserdata(L, s);
+	lua_call(L, 1, 0);
+	s->current = NULL; /* the next call looks what has become of it */
+}
+
 /* (state record as light userdata) -> true if the answer holds for this coroutine as long as it is the last one to
  * call. Called protected. */
 static int choose(lua_State *L)
@@ -99,6 +166,8 @@ static int choose(lua_State *L)
 			lua_pushvalue(L, 3);
 			light = make_light(L, s);
 		}
+		if (has_left(light) && look_at_job(L, light, 3))
+			holds = holds && !has_left(light);
 		e = &light->exec;
 		lua_pushvalue(L, 3);
 		lua_rawsetp(L, LUA_REGISTRYINDEX, &current_key);
@@ -139,6 +208,12 @@ void lp_open_light(lua_State *L)
 	lua_setfield(L, -2, "__mode");
 	lua_setmetatable(L, -2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &lights_key);
+	lua_newtable(L);
+	lua_newtable(L);
+	lua_pushliteral(L, "kv");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lives_key);
 	lua_newtable(L);
 	lua_pushcfunction(L, light_gc);
 	lua_setfield(L, -2, "__gc");

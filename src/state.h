@@ -28,6 +28,7 @@ struct lp_state {
 	struct lp_values *values;  /* [I] */
 	struct lp_exec *exec;      /* who waits: the worker's, the host's, or that of a light thread of the host */
 	struct lp_inbox *inbox;    /* of a host under an event loop; made on first use */
+	bool asks_main;            /* a loop may run code on the main thread (some phases of nginx) */
 	bool loops;                /* lua-pool/loop.lua has given its functions: an event loop may be in charge */
 	struct lp_host *host;      /* [I] a state of the host program; NULL in a worker */
 	struct lp_worker *worker;  /* [I] NULL in a state of the host program */

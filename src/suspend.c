@@ -6,7 +6,7 @@
 #include "host.h"
 #include "worker.h"
 
-const char lp_loop_ask, lp_loop_suspend;
+const char lp_loop_ask, lp_loop_suspend, lp_loop_life;
 static const char dropped_key;
 static const char record_key, prepare_key;
 
@@ -298,7 +298,7 @@ static int wait_then(lua_State *L, struct request *q)
 	int answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
 	if (answer != LP_MUST_WAIT)
 		return q->then(L, s, q->nodes, answer);
-	if (!s->host || !s->loops || lp_is_main(L, s))
+	if (!s->host || !s->loops || (!s->asks_main && lp_is_main(L, s)))
 		return q->then(L, s, q->nodes, wait_blocking(L, s, q));
 
 	int top = lua_gettop(L), args = LP_LUAJIT ? top : 0;
@@ -328,6 +328,7 @@ static int wait_then(lua_State *L, struct request *q)
 #if !LP_LUAJIT
 	return resumed(L, LUA_OK, (lua_KContext)r);
 #else
+	/* What was ready when the nodes were queued has been fired without being announced. */
 	answer = look(r);
 	if (answer == LP_MUST_WAIT)
 		return push_mark(L, r, -2, -1);
@@ -436,14 +437,18 @@ void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, co
 	lua_pop(L, 2);
 }
 
-/* set_loop(ask, suspend, dropped): functions of lua-pool/loop.lua. */
+/* set_loop(ask, suspend, dropped, life, asks_main): functions of lua-pool/loop.lua; and whether a loop may run code
+ * outside all coroutines. */
 static int set_loop(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	luaL_checktype(L, 1, LUA_TFUNCTION);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	luaL_checktype(L, 3, LUA_TFUNCTION);
-	lua_settop(L, 3);
+	luaL_checktype(L, 4, LUA_TFUNCTION);
+	s->asks_main = lua_toboolean(L, 5);
+	lua_settop(L, 4);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_life);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &dropped_key);
 #if LP_LUAJIT
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);

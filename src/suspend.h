@@ -44,10 +44,12 @@ void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, co
 
 /* ---- light.c, lib_loop.c ---- */
 /* What lua-pool/loop.lua gives: see there. Registry keys. */
-extern const char lp_loop_ask, lp_loop_suspend;
+extern const char lp_loop_ask, lp_loop_suspend, lp_loop_life;
 /* The state's inbox; raises on memory. */
 struct lp_inbox *lp_state_inbox(lua_State *L, struct lp_state *s);
 /* The coroutine on top of the stack becomes its light thread, a userdata, or nil if it has none. */
 void lp_push_light(lua_State *L);
+/* Before the caller, if it is a light thread, gets a lock or a scope: notes for which job of its coroutine. */
+void lp_light_note(lua_State *L, struct lp_state *s);
 
 #endif
