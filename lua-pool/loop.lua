@@ -66,8 +66,14 @@ local names = '"nginx", "cqueues", "copas", "luv", "auto", "none"'
 local chosen -- an adapter; false: none; nil: whichever runs the caller
 local chosen_name
 
+local adapters = {}
 local function adapter(name)
-	return require("lua-pool.loop." .. name)
+	local a = adapters[name]
+	if not a then
+		a = require("lua-pool.loop." .. name)
+		adapters[name] = a
+	end
+	return a
 end
 
 -- For C: adapter, the light thread, why it cannot be suspended. Without adapter: there are no loops. Without thread: the
@@ -132,7 +138,8 @@ local waiting = setmetatable({}, { __mode = "v" }) -- id of the wait -> w, which
 -- For C: lets the loop go on. Returns when the wait may be over; C looks, and calls again if it is not.
 local function suspend(a, id, seconds)
 	if not id then return a.sleep(seconds) end
-	local w = {}
+	-- The fields that our adapters use: a table that need not grow.
+	local w = { wake = false, drop = false, thread = false, timer = false, semaphore = false }
 	waiting[id] = w
 	a.wait(w, seconds)
 	waiting[id] = nil

@@ -147,8 +147,8 @@ else
 	fi
 	if [ "${C_TESTS:-}" != only ]; then
 		while IFS= read -r f; do
-			# nginx runs LuaJIT, so these need its build; a sanitizer's runtime is not in there.
-			case $f:$build in spec/nginx/*:build/jit) ;; spec/nginx/*) continue ;; esac
+			# nginx runs LuaJIT, so these need its build.
+			case $f:$build in spec/nginx/*:build/jit | spec/nginx/*:build/jit-address) ;; spec/nginx/*) continue ;; esac
 			spec "$f"
 		done < <(find spec -name '*_spec.lua' | LC_ALL=C sort)
 	fi

@@ -40,7 +40,8 @@ end
 -- $1: the folder. Reads its stdin until it closes; then nginx gets 10 s for its end.
 local keeper = [[
 cd "$1" || exit 1
-nginx -p "$1" -c "$1/nginx.conf" >out 2>&1 </dev/null & master=$!
+${LUA_POOL_PRELOAD:+env LD_PRELOAD=$LUA_POOL_PRELOAD} nginx -p "$1" -c "$1/nginx.conf" >out 2>&1 </dev/null & master=$!
+echo $master >master
 cat >/dev/null
 workers() { cat "/proc/$master/task/$master/children" 2>/dev/null; }
 kill -TERM $master 2>/dev/null
@@ -105,7 +106,7 @@ function nginx.start(o)
 			main = o.main or "", http = o.http or "", server = (o.server or "") .. table.concat(locations),
 			listen = o.listen or "", tmpdir = o.tmpdir and "=" .. o.tmpdir or "",
 		}
-		os.execute("rm -f " .. folder .. "/error.log " .. folder .. "/out")
+		os.execute("rm -f " .. folder .. "/error.log " .. folder .. "/out " .. folder .. "/master")
 		write(folder .. "/nginx.conf", (template:gsub("@(%w+)@", values)))
 		write(folder .. "/keeper", keeper)
 		if o.user then os.execute("chmod 755 " .. folder) end
@@ -132,7 +133,8 @@ function nginx:ready()
 			self.pid = tonumber(read(self.dir .. "/pid"):match "%d+")
 			if self.pid and not read(self.dir .. "/error.log"):find("Address already in use", 1, true) then return true end
 		end
-		if read(self.dir .. "/out"):find "%[emerg%]" or read(self.dir .. "/error.log"):find "%[emerg%]" then return false end
+		local master = read(self.dir .. "/master"):match "%d+"
+		if master and not read("/proc/" .. master .. "/stat"):find "%) [^Z]" then return false end -- it has ended
 		socket.sleep(0.05)
 	end
 	return false
@@ -146,6 +148,8 @@ function nginx:stop()
 	local log, forced = self:log(), read(self.dir .. "/forced")
 	os.execute("rm -rf " .. self.dir)
 	if forced ~= "" then error(forced .. "\n" .. log, 2) end
+	-- What a sanitizer finds, and a worker process that a signal ended (our own kills are the spec's business).
+	if log:find "Sanitizer" or log:find "runtime error: [^\n]*%.[ch]:" or log:find "exited on signal [^9]" then error(log, 2) end
 	return log
 end
 
