@@ -90,12 +90,14 @@ static _Thread_local struct lp_pool *serving; /* by the innermost lp_worker_serv
 void lp_worker_serve_here(struct lp_pool *p)
 {
 	if (serving != p)
-		lp_worker_serve(p);
+		lp_worker_serve(p, NULL);
 }
 
-void lp_worker_serve(struct lp_pool *p)
+void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller)
 {
 	struct lp_worker *w = take_inliner(p);
+	/* A task that waits for a lock of its own submitter would wait for ever: dead-lock detection can see it. */
+	struct lp_exec *before = w && caller ? lp_exec_cover(caller, &w->exec) : NULL;
 	struct lp_task *t;
 	struct lp_pool *outer = serving;
 	serving = p;
@@ -118,6 +120,8 @@ void lp_worker_serve(struct lp_pool *p)
 		}
 	}
 	serving = outer;
+	if (w && caller)
+		lp_exec_cover(caller, before);
 	give_inliner(p, w);
 }
 

@@ -149,7 +149,7 @@ static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct l
 		give_up(h);
 		return luaL_error(L, "%s", lua_tostring(L, -1));
 	case LP_RUN_INLINE:
-		lp_worker_serve(p);
+		lp_worker_serve(p, s->exec);
 		break;
 	case LP_SUBMITTED:
 		break;

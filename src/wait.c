@@ -139,6 +139,27 @@ static bool leaves(struct lp_exec *e)
 	return lp_cancel_word(e->actor) && !e->actor->shield;
 }
 
+struct lp_exec *lp_exec_cover(struct lp_exec *e, struct lp_exec *top)
+{
+	struct lp_exec *thread = e->host ? e->host : e;
+	lp_lock(&graph);
+	struct lp_exec *before = thread->on_top;
+	thread->on_top = top;
+	lp_unlock(&graph);
+	return before;
+}
+
+/* Under the graph lock: who has to act so that e can. */
+static struct lp_exec *topmost(struct lp_exec *e)
+{
+	for (struct lp_exec *thread; e; e = thread->on_top) {
+		thread = e->host ? e->host : e;
+		if (!thread->on_top)
+			break;
+	}
+	return e;
+}
+
 /* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
  * ring the last one to come here sees all the others. A wait that blocks its thread also waits for each
  * light thread of the same Lua state, none of which can run meanwhile. */
@@ -146,7 +167,7 @@ static bool closes_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
 {
 	/* A ring that does not include us ends the walk at some wait; the bound is for safety. */
 	for (int steps = 0; o && o->cls->holder && steps < 100000; steps++) {
-		struct lp_exec *next = o->cls->holder(o);
+		struct lp_exec *next = topmost(o->cls->holder(o));
 		if (next == e || (blocks && lp_exec_same_thread(next, e)))
 			return true;
 		/* It was given o and has not yet woken up to say that it no longer waits. */

@@ -78,6 +78,7 @@ struct lp_exec {
 	bool (*signalled)(struct lp_exec *e);/* [I] host only: a Ctrl-C wants to raise; may be NULL */
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
+	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */
 };
 
 /* Light threads of one Lua state and the state itself: run by one thread of the system, which may touch what
@@ -86,6 +87,10 @@ static inline bool lp_exec_same_thread(const struct lp_exec *a, const struct lp_
 {
 	return a && b && (a->host ? a->host : a) == (b->host ? b->host : b);
 }
+
+/* From here on `top` runs on the thread of e, which cannot go on before it has ended (NULL: it can). Answers what was
+ * there. */
+struct lp_exec *lp_exec_cover(struct lp_exec *e, struct lp_exec *top);
 
 /* Waits until one of nodes[0..n-1] was consumed, and returns its index, or one of the negative
  * answers. deadline <= now polls. Each node's obj, op and value are set by the caller. Fair to

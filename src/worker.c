@@ -203,7 +203,7 @@ static void report_lost(struct lp_task *t)
 		t->lost = true;
 		lp_queue_push(&p->queue, t);
 		if (atomic_load(&p->limit) == 0)
-			lp_worker_serve(p);
+			lp_worker_serve(p, NULL);
 		else
 			lp_pool_kick(p);
 		return;

@@ -58,7 +58,7 @@ void lp_worker_free(struct lp_worker *w);                            /* its thre
 /* The task that runs on this exec now; NULL on a host's. */
 struct lp_task *lp_current_task(struct lp_state *s);
 /* No thread serves the queue (LP_RUN_INLINE): runs what is in it, here and now, in an inliner. */
-void lp_worker_serve(struct lp_pool *p);
+void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller); /* caller: who has to wait for that, if known */
 /* The same for one who may itself be called by a task that this thread runs in this way: then that goes on. */
 void lp_worker_serve_here(struct lp_pool *p);
 void lp_worker_close_inliners(struct lp_pool *p);
