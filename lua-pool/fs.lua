@@ -8,7 +8,7 @@ local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
 
 local parts = {}
-for _, name in ipairs { "names", "whole" } do
+for _, name in ipairs { "names", "whole", "temp", "walk", "glob", "lines", "many" } do
 	parts[#parts + 1] = require("lua-pool.fs." .. name)
 end
 

@@ -281,5 +281,7 @@ void lp_open_fs(lua_State *L, int state)
 	luaL_setfuncs(L, functions, 1);
 	lp_open_whole(L, state);
 	lp_open_tree(L, state);
+	lp_open_replace(L, state);
+	lp_open_temp(L, state);
 	lp_open_file(L, state);
 }

@@ -35,5 +35,10 @@ int lp_path_parent(struct lp_state *s, const struct lp_path *path, struct lp_whe
 /* The files beside lib_fs.c, which opens them. */
 void lp_open_whole(lua_State *L, int state);
 void lp_open_tree(lua_State *L, int state);
+void lp_open_replace(lua_State *L, int state);
+void lp_open_temp(lua_State *L, int state);
+
+/* Removes a name and, if it is a folder, all that is in it. s may be NULL: then nothing stops it. 0 or an errno. */
+int lp_remove_tree(struct lp_state *s, int dir, const char *name);
 
 #endif

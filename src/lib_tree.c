@@ -116,7 +116,7 @@ static int fs_list(lua_State *L)
 /* ---- removing a tree ---- */
 
 struct tree {
-	struct lp_state *s;
+	struct lp_state *s; /* NULL: is not stopped */
 	char where[PATH_MAX]; /* of what could not be removed, as seen from the top */
 };
 
@@ -152,7 +152,7 @@ static int remove_content(struct tree *t, int fd)
 		}
 		if (is_dots(e->d_name))
 			continue;
-		err = lp_block_over(t->s) ? LP_IO_STOPPED : remove_tree(t, fd, e->d_name, e->d_type == DT_DIR);
+		err = t->s && lp_block_over(t->s) ? LP_IO_STOPPED : remove_tree(t, fd, e->d_name, e->d_type == DT_DIR);
 		if (err == ENOENT) /* somebody else removes it as well */
 			err = 0;
 	}
@@ -184,6 +184,12 @@ static int remove_tree(struct tree *t, int dir, const char *name, bool folder)
 			break;
 	}
 	return refused(t, name, err);
+}
+
+int lp_remove_tree(struct lp_state *s, int dir, const char *name)
+{
+	struct tree t = {.s = s};
+	return remove_tree(&t, dir, name, false);
 }
 
 /* fs_remove_tree(root, path) -> true / nil, err, errno */
