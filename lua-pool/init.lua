@@ -4,6 +4,7 @@
 -- function. Here the parts are put together; the work is in lua-pool.core (C) and in the modules beside this.
 local core = require "lua-pool.core"
 local cancel = require "lua-pool.cancel"
+local clock = require "lua-pool.clock"
 local group = require "lua-pool.group"
 local futures = require "lua-pool.futures"
 local loop = require "lua-pool.loop"
@@ -19,12 +20,13 @@ local pool = {
 	worker_id = core.worker_id, id_count = core.id_count, cpu_count = core.cpu_count,
 	cancel_requested = core.cancel_requested, check_cancel = core.check_cancel,
 	loop = loop.loop,
+	sleep_until = clock.sleep_until,
 	shield = cancel.shield, deadline = cancel.deadline,
 	group = group.new,
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,
 }
 for _, name in ipairs { "event", "channel", "counter", "mutex", "condition", "semaphore", "rwlock", "barrier", "once",
-	"array", "buffer", "transfer", "select", "timer", "now", "sleep", "sleep_until" } do
+	"array", "buffer", "transfer", "select", "timer", "now", "sleep" } do
 	pool[name] = core[name]
 end
 

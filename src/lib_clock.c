@@ -22,10 +22,12 @@ static int sleep_done(lua_State *L, struct lp_state *s, struct lp_node *nodes, i
 	return answer == LP_TIMEOUT ? 0 : lp_wait_raise(L, s, nodes, answer);
 }
 
-/* pool.sleep(seconds). Blocks, keeps the permit; a cancellation point. 0 and less return at once. */
+/* pool.sleep(seconds). Blocks, keeps the permit; a cancellation point. 0 and less return at once; math.huge never. */
 static int clock_sleep(lua_State *L)
 {
-	double seconds = luaL_checknumber(L, 1);
+	if (lua_type(L, 1) != LUA_TNUMBER)
+		luaL_argerror(L, 1, lua_pushfstring(L, "seconds (a number) expected, got %s", luaL_typename(L, 1)));
+	double seconds = lua_tonumber(L, 1);
 	luaL_argcheck(L, !isnan(seconds), 1, "seconds expected, got NaN");
 	return lp_wait_then(L, lp_state(L), NULL, lp_deadline_in(seconds), sleep_done);
 }
