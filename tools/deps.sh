@@ -68,6 +68,7 @@ for group; do
 		build
 		lua54
 		need lua-luv lua_module lua5.4 luv
+		need lua-filesystem lua_module lua5.4 lfs
 		;;
 	loops)
 		need lua-luv
