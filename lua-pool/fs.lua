@@ -4,8 +4,9 @@
 --
 -- The parts are in lua-pool/fs/: each adds its functions to a table, once for the paths of the process and once for
 -- every folder that `within` binds them to.
-local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
+require "lua-pool.fs.file"
 
 local parts = {}
 for _, name in ipairs { "names", "whole", "temp", "walk", "glob", "lines", "many" } do
@@ -20,7 +21,7 @@ local function build(root)
 	--- symbolic link (nil, err, EXDEV). For names that come from others.
 	function fs.within(dir)
 		check.path(dir, "within")
-		local folder, err, errno = core.fs_folder(root, dir)
+		local folder, err, errno = sys.fs_folder(root, dir)
 		if not folder then return nil, err, errno end
 		return build(folder)
 	end

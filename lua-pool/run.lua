@@ -1,6 +1,7 @@
 -- run: pool.run{...}: one subprocess, from its start to its end. No shell, a process group of its own; whatever ends
 -- the call ends the group.
 local core = require "lua-pool.core"
+local loop = require "lua-pool.loop"
 local options = require "lua-pool.options"
 
 local GRACE = 1 -- seconds between TERM and KILL
@@ -118,8 +119,10 @@ end
 --- run{command, argument..., stdin, inherit_stdin, stdout, stderr, cwd, env, clear_env, timeout, grace} -> {code, signal, stdout,
 --- stderr} / nil, err, errno / nil, "timeout", {...}. Returns when the command has ended and its output is closed. Blocks, keeps
 --- the worker; when it is cancelled, or times out, the command's process group gets TERM, and KILL after `grace` (1 s).
-return function(spec)
+local run
+function run(spec)
 	local args, o = command(spec)
+	if loop.loop() then return core.async(run, spec):await() end -- the functions of `spec` are sent along then
 	o.grace = o.grace or GRACE
 	local out_how, out, out_channel = sink(o.stdout)
 	local err_how, err, err_channel = sink(o.stderr)
@@ -155,3 +158,5 @@ return function(spec)
 	if not ended then return nil, "timeout", result end
 	return result
 end
+
+return run

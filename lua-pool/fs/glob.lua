@@ -1,7 +1,7 @@
 -- glob: names by patterns, as a shell's: * ? [abc] [!a-z] {one,two} and ** for any folders in between. A name that begins
 -- with a dot is only found by a pattern that says so.
-local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
 
 -- {a,b{c,d}} -> the patterns without braces.
 local function expand(pattern, out)
@@ -58,7 +58,7 @@ local function join(dir, name)
 end
 
 local function list(root, dir)
-	return core.fs_list(root, dir == "" and "." or dir)
+	return sys.fs_list(root, dir == "" and "." or dir)
 end
 
 -- All that match parts[k...] below dir.
@@ -79,7 +79,7 @@ local function match(root, dir, parts, k, found)
 	local pattern = translate(part)
 	if not pattern then
 		local path = join(dir, part)
-		if parts[k + 1] or core.fs_stat(root, path, true) then match(root, path, parts, k + 1, found) end
+		if parts[k + 1] or sys.fs_stat(root, path, true) then match(root, path, parts, k + 1, found) end
 		return
 	end
 	for _, name in ipairs(list(root, dir) or {}) do

@@ -1,6 +1,7 @@
 -- lines: a file line by line, while a worker reads the next piece.
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
 
 local PIECE = 262144
 
@@ -87,7 +88,7 @@ return function(fs, root)
 	function fs.lines(path, opts)
 		check.path(path, "lines")
 		local o = check.options(opts, known.lines, "lines")
-		local file, err, errno = core.fs_open(root, path, "r")
+		local file, err, errno = sys.fs_open(root, path, "r")
 		if not file then return nil, err, errno end
 		local self = setmetatable({ file = file, keep = o.keep, crlf = o.crlf, piece = "", at = 1 }, Lines)
 		-- The first piece is read here: most files have no second.

@@ -1,6 +1,6 @@
 -- temp: files and folders that go away by themselves. Only for the paths of the process.
-local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
 
 local EEXIST, TRIES = 17, 100
 
@@ -21,7 +21,7 @@ known.tempdir = { dir = known.tempfile.dir, prefix = name }
 local function fresh(o, make)
 	local dir = o.dir or os.getenv "TMPDIR" or "/tmp"
 	for _ = 1, TRIES do
-		local result, err, errno = make(("%s/%s%s%s"):format(dir, o.prefix or "lua-", core.fs_random(), o.suffix or ""))
+		local result, err, errno = make(("%s/%s%s%s"):format(dir, o.prefix or "lua-", sys.fs_random(), o.suffix or ""))
 		if result or errno ~= EEXIST then return result, err, errno end
 	end
 	return nil, dir .. ": File exists", EEXIST
@@ -34,7 +34,7 @@ return function(fs, root)
 	--- closed. opts: dir (TMPDIR, or /tmp), prefix, suffix, keep (it is not removed).
 	function fs.tempfile(opts)
 		local o = check.options(opts, known.tempfile, "tempfile")
-		local file, err, errno = fresh(o, function(path) return core.fs_open(nil, path, "rwcx", 384, not o.keep) end)
+		local file, err, errno = fresh(o, function(path) return sys.fs_open(nil, path, "rwcx", 384, not o.keep) end)
 		if not file then return nil, err, errno end
 		return file, file:path()
 	end
@@ -43,6 +43,6 @@ return function(fs, root)
 	--- last handle removes it with all that is in it. opts: dir, prefix.
 	function fs.tempdir(opts)
 		local o = check.options(opts, known.tempdir, "tempdir")
-		return fresh(o, core.fs_tempdir)
+		return fresh(o, sys.fs_tempdir)
 	end
 end

@@ -2,6 +2,7 @@
 -- enough, and answers what it found and the folders that it did not get to.
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
 
 local ENOUGH = 2000 -- entries of one answer
 local SHARE = 64    -- folders at most that a task starts with
@@ -15,8 +16,8 @@ local known = { walk = { filter = check.fn, follow = check.boolean, window = che
 -- ---- in a task ----
 
 -- Which folder this is, whatever it is called; nil: it is none.
-local function identity(root, path)
-	local stat = core.fs_stat(root, path)
+local function identity(root, path, stat_of)
+	local stat = stat_of(root, path)
 	return stat and stat.type == "directory" and ("%d:%d"):format(stat.dev, stat.ino) or nil
 end
 
@@ -47,7 +48,7 @@ local function explore(root, folders, filter, follow, enough)
 				top = top + 1
 				stack[top] = { path = path, letter = letter, silent = silent }
 			else
-				local id = follow and (letter == "d" or letter == "l") and identity(root, path)
+				local id = follow and (letter == "d" or letter == "l") and identity(root, path, core.fs_stat)
 				if id then
 					left[#left + 1] = { path = path, letter = letter, silent = silent }
 					ids[#left] = id
@@ -136,13 +137,13 @@ return function(fs, root)
 	function fs.walk(dir, opts)
 		check.path(dir, "walk")
 		local o = check.options(opts, known.walk, "walk")
-		local names, err, errno = core.fs_list(root, dir)
+		local names, err, errno = sys.fs_list(root, dir)
 		if not names then return nil, err, errno end
 		local self = setmetatable({
 			root = root, filter = o.filter, follow = o.follow or false, running = {}, seen = {}, closed = false,
 			window = o.window or core.cpu_count() * 2, folders = { { path = dir, letter = "d", silent = true } },
 		}, Walk)
-		if o.follow then self.seen[identity(root, dir) or ""] = true end
+		if o.follow then self.seen[identity(root, dir, sys.fs_stat) or ""] = true end
 		submit(self)
 		return self, nil, nil, self
 	end

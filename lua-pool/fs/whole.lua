@@ -1,6 +1,6 @@
 -- whole: files that are read and written as one string, and copied.
-local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
+local sys = require "lua-pool.fs.sys"
 
 local known = {
 	write = { mode = check.permissions, sync = check.boolean, exclusive = check.boolean, atomic = check.boolean },
@@ -17,7 +17,7 @@ return function(fs, root)
 	--- read(path) -> its content as a string / nil, err, errno.
 	function fs.read(path)
 		check.path(path, "read")
-		return core.fs_read(root, path)
+		return sys.fs_read(root, path)
 	end
 
 	--- write(path, data [, opts]) -> true / nil, err, errno, bytes that were written before. opts: mode (permissions of a new file,
@@ -30,10 +30,10 @@ return function(fs, root)
 		local o = check.options(opts, known.write, "write")
 		if o.atomic and o.exclusive then error("write: options 'atomic' and 'exclusive' exclude each other", 2) end
 		if o.atomic then
-			local ok, err, errno = core.fs_replace(root, path, data, o.mode, certainty(o.sync))
+			local ok, err, errno = sys.fs_replace(root, path, data, o.mode, certainty(o.sync))
 			if ok ~= false then return ok, err, errno end -- false: a device, say, which keeps its name
 		end
-		return core.fs_write(root, path, data, o.exclusive and "wcx" or "wct", o.mode, o.sync)
+		return sys.fs_write(root, path, data, o.exclusive and "wcx" or "wct", o.mode, o.sync)
 	end
 
 	--- append(path, data [, opts]) -> as write. The file is made if it is not there; data of several writers never mix.
@@ -41,7 +41,7 @@ return function(fs, root)
 		check.path(path, "append")
 		check.data(data, "append")
 		local o = check.options(opts, known.append, "append")
-		return core.fs_write(root, path, data, "wca", o.mode, o.sync)
+		return sys.fs_write(root, path, data, "wca", o.mode, o.sync)
 	end
 
 	--- copy(from, to [, opts]) -> true / nil, err, errno. Content and permissions of one file; inside the kernel where that can be.
@@ -51,6 +51,6 @@ return function(fs, root)
 		check.path(to, "copy", 2)
 		local o = check.options(opts, known.copy, "copy")
 		if o.atomic and o.exclusive then error("copy: options 'atomic' and 'exclusive' exclude each other", 2) end
-		return core.fs_copy(root, from, to, o.mode, o.atomic, o.exclusive, o.atomic and certainty(o.sync) or o.sync and 1 or 0)
+		return sys.fs_copy(root, from, to, o.mode, o.atomic, o.exclusive, o.atomic and certainty(o.sync) or o.sync and 1 or 0)
 	end
 end
