@@ -41,25 +41,45 @@ local function prelude(config, core)
 	if core.install_protected then
 		core.install_protected()
 	else
-		local pcall0, xpcall0, resume0, load0 = pcall, xpcall, coroutine.resume, load
-		local is_own, was_told, raise, telling, own_stop = core.is_own, core.was_told, error, core.telling, core.own_stop
+		-- LuaJIT: wrappers in Lua, since its own can be yielded across and compiled, and C functions cannot. Named as what
+		-- they call: messages name the argument's function.
+		local pcall, xpcall, resume, load, raise, type = pcall, xpcall, coroutine and coroutine.resume, load, error, type
+		local is_own, was_told, telling, own_stop = core.is_own, core.was_told, core.telling, core.own_stop
+		local guard, handle, sub = core.guard, core.handle, string.sub
 		-- An error that took the place of the one with which the task was told ends the task as well.
-		local function pass(before, ok, err, ...)
+		local function pass(before, ...)
+			local ok, err = ...
 			if not ok then
-				if is_own(err) then raise(err, 0) end
+				if type(err) == "userdata" and is_own(err) then raise(err, 0) end
 				if telling[1] ~= before and was_told() then raise(own_stop, 0) end
 			end
-			return ok, err, ...
+			return ...
 		end
-		function pcall(...) return pass(telling[1], pcall0(...)) end
-		function xpcall(f, handler, ...)
-			return pass(telling[1], xpcall0(f, function(err)
-				if is_own(err) then return err end
-				return handler(err)
-			end, ...))
+		local handlers = setmetatable({}, { __mode = "kv" }) -- a closure for each call would keep its loop from being compiled
+		_G.pcall = function(...) return pass(telling[1], pcall(...)) end
+		local function stoppable(h)
+			return function(err)
+				-- An overflow leaves room for the handler and little more.
+				if type(err) == "string" and sub(err, -14) == "stack overflow" then return h(err) end
+				return handle(h, err)
+			end
 		end
-		function coroutine.resume(...) return pass(telling[1], resume0(...)) end
-		function load(...) return pass(telling[1], load0(...)) end
+		_G.xpcall = function(f, h, ...)
+			if type(h) ~= "function" then return xpcall(f, h, ...) end
+			local mine = handlers[h]
+			if not mine then
+				mine = stoppable(h)
+				handlers[h] = mine
+			end
+			return pass(telling[1], xpcall(f, mine, ...))
+		end
+		load = guard(load)
+		_G.load = function(...) return pass(telling[1], load(...)) end
+		if string then string.gsub = guard(string.gsub, true) end
+		if coroutine then
+			coroutine.resume = function(...) return pass(telling[1], resume(...)) end
+			coroutine.create, coroutine.wrap = guard(coroutine.create), guard(coroutine.wrap)
+		end
 	end
 
 	-- A module that is stopped half-way through its loading would be lost to this state (LuaJIT refuses it ever after).

@@ -79,10 +79,6 @@ local loops = {
 		end
 	end,
 }
-if not is54 then
-	-- LuaJIT runs no hook inside a message handler: such a loop is beyond reach there.
-	loops["an xpcall whose handler loops"], loops["an xpcall whose handler is looping already"] = nil, nil
-end
 if is54 then
 	loops["__close inside loops"] = load [[
 		local up = ...

@@ -95,6 +95,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_timer(L, state);
 	lp_open_worker(L, state);
 	lp_open_cancel(L, state);
+	lp_open_jit(L, state);
 	lp_open_clock(L, state);
 	lp_open_misc(L, state);
 	lp_open_meet(L, state);

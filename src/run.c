@@ -70,26 +70,14 @@ static void keep_report(struct lp_task *t, const char *text)
 	}
 }
 
-/* Encodes the error at index 1 as the task's outcome. */
-static void encode_error(lua_State *L, struct lp_worker *w, struct lp_task *t)
-{
-	lp_msg_clear(&t->msg);
-	if (lp_is_own_stop(L, 1, &t->actor)) { /* task_timeout */
-		lp_push(L, &lp_timeout_value);
-		lua_replace(L, 1);
-	}
-	lp_push_sendable(L, w->state->values, 1);
-	if (!lp_encode(L, w->state->values, &t->msg, lua_gettop(L), 1, "error", 1))
-		lp_msg_clear(&t->msg);
-}
-
 static int tostring_or_error(lua_State *L)
 {
 	luaL_tolstring(L, 1, NULL);
 	return 1;
 }
 
-/* Runs at the point of the error, with the stack still there. */
+/* Runs at the point of the error, with the stack still there, and only writes down what it sees there: after an
+ * overflow LuaJIT leaves room for little more. */
 static int task_handler(lua_State *L)
 {
 	lua_settop(L, 1);
@@ -99,13 +87,18 @@ static int task_handler(lua_State *L)
 		return 1;
 	struct lp_task *t = running(w);
 	push_hint(L);
-	encode_error(L, w, t);
-	lua_settop(L, 1);
-	lua_pushcfunction(L, tostring_or_error); /* a __tostring may raise */
-	lua_pushvalue(L, 1);
-	if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, 2) != LUA_TSTRING) {
-		lua_settop(L, 1);
-		lua_pushfstring(L, "(error object is a %s)", luaL_typename(L, 1));
+	if (lua_type(L, 1) == LUA_TSTRING) {
+		lua_pushvalue(L, 1);
+	} else {
+		lua_pushcfunction(L, tostring_or_error); /* a __tostring may raise, or run for ever */
+		lua_pushvalue(L, 1);
+		int status = lp_pcall_in_handler(L, w, 1);
+		if (status != LUA_OK && lp_is_own_stop(L, 2, w->exec.actor))
+			return 1;
+		if (status != LUA_OK || lua_type(L, 2) != LUA_TSTRING) {
+			lua_settop(L, 1);
+			lua_pushfstring(L, "(error object is a %s)", luaL_typename(L, 1));
+		}
 	}
 	luaL_traceback(L, L, lua_tostring(L, 2), 1);
 	keep_report(t, lua_tostring(L, -1));
@@ -113,15 +106,54 @@ static int task_handler(lua_State *L)
 	return 1;
 }
 
-/* For an error that the handler could not treat: overflow of the stack, error in the handler. */
-static int encode_plain(lua_State *L)
+/* encode_error(error, w): the outcome of a task that failed. */
+static int encode_error(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 2);
 	struct lp_task *t = running(w);
-	encode_error(L, w, t);
+	lp_msg_clear(&t->msg);
 	lua_settop(L, 1);
-	keep_report(t, luaL_tolstring(L, 1, NULL));
+	if (!t->report) /* the handler did not get that far */
+		keep_report(t, luaL_tolstring(L, 1, NULL));
+	if (lp_is_own_stop(L, 1, &t->actor)) { /* task_timeout */
+		lp_push(L, &lp_timeout_value);
+		lua_replace(L, 1);
+	}
+	lua_settop(L, 1);
+	lp_push_sendable(L, w->state->values, 1);
+	if (!lp_encode(L, w->state->values, &t->msg, lua_gettop(L), 1, "error", 1))
+		lp_msg_clear(&t->msg);
 	return 0;
+}
+
+/* Is the error on top the end that the task was asked for? Cancelling is downward: a task that is cancelled may hear
+ * it first from a child that it awaits. */
+static bool stopped(lua_State *L, struct lp_task *t, int status)
+{
+	return lp_cancel_word(&t->actor) &&
+		(lp_is_own_stop(L, -1, &t->actor) || (status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value) ||
+			(LP_LUAJIT && status == LUA_ERRERR && was_told(&t->actor)));
+}
+
+/* The error is on top. */
+static enum lp_task_state failed(lua_State *L, struct lp_worker *w, struct lp_task *t, int status)
+{
+	if (status != LUA_ERRMEM && !stopped(L, t, status)) {
+		if (LP_LUAJIT && status == LUA_ERRERR) { /* "error in error handling": an overflow that left no room for it */
+			lua_pop(L, 1);
+			lua_pushliteral(L, "stack overflow (it left no room for a traceback)");
+		}
+		lua_pushcfunction(L, encode_error);
+		lua_insert(L, -2);
+		lua_pushlightuserdata(L, w);
+		status = lua_pcall(L, 2, 0, 0);
+		if (status == LUA_OK)
+			return LP_FAILED;
+	}
+	lp_msg_clear(&t->msg); /* an empty outcome stands for "not enough memory" */
+	if (status == LUA_ERRMEM)
+		w->renew = true;
+	return status != LUA_ERRMEM && stopped(L, t, status) ? LP_STOPPED : LP_FAILED;
 }
 
 /* Called in the state or coroutine that runs the task; leaves the status. */
@@ -137,30 +169,13 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	lua_pushcfunction(L, task_body);
 	lua_pushlightuserdata(L, w);
 	lua_State *before = w->running;
+	bool catching = w->catching; /* this task may run on top of one whose message handler awaits it */
 	w->running = L;
+	w->catching = false;
 	int status = lua_pcall(L, 1, 0, top + 1);
 	w->running = before;
-	enum lp_task_state how = LP_DONE;
-	if (status != LUA_OK) {
-		how = LP_FAILED;
-		/* Cancelling is downward: a task that is cancelled may hear it first from a child that it awaits. */
-		bool stopped = lp_is_own_stop(L, -1, &t->actor) ||
-			(status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value) ||
-			(LP_LUAJIT && status == LUA_ERRERR && was_told(&t->actor)); /* told while a message handler was called */
-		if (stopped && lp_cancel_word(&t->actor)) {
-			lp_msg_clear(&t->msg);
-			how = LP_STOPPED;
-		} else if (status == LUA_ERRMEM) {
-			lp_msg_clear(&t->msg); /* an empty outcome stands for "not enough memory" */
-			w->renew = true;
-		} else if (status != LUA_ERRRUN || !t->report) {
-			lua_pushcfunction(L, encode_plain);
-			lua_insert(L, -2);
-			lua_pushlightuserdata(L, w);
-			if (lua_pcall(L, 2, 0, 0) != LUA_OK)
-				lp_msg_clear(&t->msg);
-		}
-	}
+	w->catching = catching;
+	enum lp_task_state how = status == LUA_OK ? LP_DONE : failed(L, w, t, status);
 	lua_settop(L, top);
 	return how;
 }

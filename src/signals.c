@@ -121,6 +121,22 @@ static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
 	lp_push(L, stop ? &own_cancelled : &own_timeout);
 }
 
+/* LuaJIT answers an error inside a message handler with "error in error handling", whatever it was: what is raised
+ * there does not arrive, unless the handler's code runs protected itself. */
+static bool in_handler(lua_State *L, struct lp_worker *w)
+{
+	return LP_LUAJIT && lua_status(L) == LUA_ERRERR && !w->catching;
+}
+
+int lp_pcall_in_handler(lua_State *L, struct lp_worker *w, int nargs)
+{
+	bool before = w->catching;
+	w->catching = true;
+	int status = lua_pcall(L, nargs, 1, 0);
+	w->catching = before;
+	return status;
+}
+
 static void stop_hook(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
@@ -133,6 +149,8 @@ static void stop_hook(lua_State *L, lua_Debug *ar)
 		lp_disarm_hook(w, L); /* set for a task that is gone, or a moment too late */
 		return;
 	}
+	if (in_handler(L, w))
+		return; /* at the next point after it */
 	deliver(L, w, w->exec.actor);
 	lua_error(L);
 }

@@ -22,6 +22,9 @@ void lp_host_begin_wait(struct lp_state *s);
  * does ("interrupted!"); or it returns, and the wait goes on. */
 void lp_run_host_hook(lua_State *L, struct lp_state *s);
 
+/* lua_pcall with one result, in a message handler: what our hook raises in it arrives here (LuaJIT loses it otherwise). */
+int lp_pcall_in_handler(lua_State *L, struct lp_worker *w, int nargs);
+
 /* In our signal handler: if the worker's actor has to be told, the running Lua code gets a hook that does. */
 void lp_arm_hook(struct lp_worker *w);
 /* Takes ours off L, if L has it, and puts back the one that it displaced. */

@@ -186,7 +186,11 @@ int lp_worker_start(struct lp_worker *w)
 	if (!p)
 		return ENOMEM;
 	atomic_store(&w->parker, p);
-	int err = lp_thread_start(&w->thread, thread_main, w, w->pool->opt.stack_size);
+	size_t stack = w->pool->opt.stack_size;
+	/* LuaJIT crashes where it lacks C stack, and a task on top of another needs as much again. */
+	if (LP_LUAJIT && stack && stack < LP_TASK_STACK + LP_LEAST_STACK)
+		stack = LP_TASK_STACK + LP_LEAST_STACK;
+	int err = lp_thread_start(&w->thread, thread_main, w, stack);
 	if (err)
 		lp_parker_give(p);
 	return err;

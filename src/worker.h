@@ -14,9 +14,9 @@
 #include "state.h"
 #include "stop.h"
 
-/* C stack that must be left for a task that starts on top of another: Lua's 200 C levels, each a
- * string.gsub, take 400 KB, and with LuaJIT's buffers of 8 KB more than four times that (tried). */
-enum { LP_TASK_STACK = (LP_LUAJIT ? 2560 : 640) * 1024 };
+/* C stack that must be left for a task that starts on top of another: Lua 5.4's 200 C levels, each a string.gsub, take
+ * 400 KB; LuaJIT's 6,500 levels, which nothing but its Lua stack bounds, take 2 MB, with the guards of lib_jit.c (tried). */
+enum { LP_TASK_STACK = (LP_LUAJIT ? 2560 : 640) * 1024, LP_LEAST_STACK = 256 * 1024 };
 enum { LP_MAX_WORKERS = 1024 }; /* live threads of all pools; id_count is one more */
 
 struct lp_worker {
@@ -34,6 +34,7 @@ struct lp_worker {
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
 	lua_State *spare;            /* [worker] a coroutine ready for the next inlined task; anchored */
 	lua_State *volatile running; /* [worker] the coroutine that runs a task's Lua code now; read by our signal handler */
+	bool catching;               /* [worker] lp_pcall_in_handler is active */
 	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
 	struct lp_kept_hook {        /* [worker, its signal handler] the debug hook that ours displaced, and where */
 		lua_State *L;        /* only compared */
