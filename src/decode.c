@@ -351,5 +351,6 @@ int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m)
 		decode(&d);
 	if (m->nrefs)
 		lua_remove(L, d.refs);
+	lp_collect(L, m->len);
 	return (int)n;
 }

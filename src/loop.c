@@ -5,6 +5,7 @@
 
 #include "cancel.h"
 #include "signals.h"
+#include "values.h"
 
 /* Of a task that is timed: one more in the bucket of 2^i <= nanoseconds < 2^(i+1). */
 static void count_time(_Atomic uint64_t buckets[32], lp_time duration)
@@ -42,9 +43,12 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 		lp_run_report(w, t);
 	}
 	struct lp_host *h = t->detached ? t->host : NULL;
+	size_t result = t->msg.len;
 	lp_task_end(t, how);
 	if (h)
 		lp_host_detached_end(h);
+	if (L == w->L)
+		lp_collect(L, result);
 }
 
 /* What the queue gave: a task, a tombstone, or a failed task that wants its report. */

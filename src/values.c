@@ -42,3 +42,27 @@ struct lp_values *lp_values_open(lua_State *L)
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
 	return v;
 }
+
+#if LP_LUAJIT
+enum { LARGE = 64 * 1024, SHARE = 8 }; /* asks for steps that would be right for an eighth of the bytes */
+
+static int collect(lua_State *L)
+{
+	lua_gc(L, LUA_GCSTEP, *(int *)lua_touserdata(L, 1));
+	return 0;
+}
+
+void lp_collect(lua_State *L, size_t bytes)
+{
+	if (bytes < LARGE || !lua_gc(L, LUA_GCISRUNNING, 0) || !lua_checkstack(L, 4))
+		return;
+	int kib = bytes / SHARE / 1024 < 1 << 20 ? (int)(bytes / SHARE / 1024) : 1 << 20;
+	if (lua_cpcall(L, collect, &kib) != LUA_OK) /* finalisers run in it */
+		lua_pop(L, 1);
+}
+#else
+void lp_collect(lua_State *L, size_t bytes)
+{
+	(void)L, (void)bytes;
+}
+#endif

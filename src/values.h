@@ -43,6 +43,10 @@ bool lp_spot_of(const lua_Debug *ar, struct lp_spot *spot);
 /* Is it the code of a function? Messages refer to it. */
 bool lp_is_code(const struct lp_obj *o);
 
+/* A message of so many bytes came or went: LuaJIT's collector counts its steps by allocations, however large, and would
+ * let some forty large strings pile up before it is round. Does nothing on Lua 5.4. Never raises. */
+void lp_collect(lua_State *L, size_t bytes);
+
 /* Pushes `error value` in a form that can always be sent: itself if it can be encoded, else a string that
  * tells its type and text and why it is a string. Used for task errors. Index must be absolute. */
 void lp_push_sendable(lua_State *L, struct lp_values *v, int index);
