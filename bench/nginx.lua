@@ -1,4 +1,4 @@
--- Measures lua-pool inside a real nginx: `make bench-nginx` (SECONDS=60 for the long load, ROWS=pattern for some rows).
+-- Measures lua-pool inside a real nginx: `make bench-nginx` (LOAD_SECONDS=60 for the long load, ROWS=pattern for some rows).
 --
 --   rate      small tasks awaited by requests, beside nginx's own ngx.run_worker_thread, taking turns
 --   latency   how long an unrelated location takes while 200 clients keep the pool busy, beside 200 clients of a plain
@@ -14,7 +14,7 @@ if missing then
 	os.exit(1)
 end
 
-local LONG = tonumber(os.getenv "SECONDS" or "") or 6
+local LONG = tonumber(os.getenv "LOAD_SECONDS" or "") or 6
 local wanted = os.getenv "ROWS" or ""
 local TURNS = tonumber(os.getenv "REPETITIONS" or "") or 5
 

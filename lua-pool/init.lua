@@ -97,6 +97,7 @@ end)
 -- nginx runs init_by_lua before it forks its worker processes.
 local ngx = rawget(_G, "ngx")
 if type(ngx) == "table" and type(ngx.get_phase) == "function" and ngx.get_phase() == "init" then
+	require "lua-pool.loop.nginx" -- worker processes may have lost the right to read the file
 	core.on_early(function()
 		return ngx.get_phase() == "init" and "no task can be started in init_by_lua: nginx forks its worker processes afterwards, "
 			.. "and the threads would not be there; use init_worker_by_lua (pool.new and pool.configure are fine here)" or nil

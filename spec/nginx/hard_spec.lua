@@ -55,6 +55,18 @@ describe("nginx under hard conditions", function()
 		leaves()
 	end)
 
+	it("worker processes of another user", function()
+		-- A checkout in a folder that only its owner may enter cannot be read by them.
+		if os.execute "test $(id -u) = 0 && setpriv --reuid=nobody --clear-groups test -r lua-pool/init.lua 2>/dev/null" ~= 0 then
+			pending "needs root, and files that nobody can read"
+			return
+		end
+		start { user = "nobody nogroup", http = [[init_by_lua_block { require "lua-pool" }]] }
+		works()
+		assert.equal("", server:complaints())
+		leaves()
+	end)
+
 	it("a socket that nobody of this process connects to is given up", function()
 		start { http = [[init_by_lua_block {
 			require "lua-pool"

@@ -70,6 +70,13 @@ describe("waiting in nginx", function()
 				}]] },
 				["/across"] = [[mutex:lock() local f = pool.async(function(x) return x end, 1) f:await() pool.sleep(0.001)
 					mutex:unlock() ngx.say "unlocked"]],
+				["/run"] = [[ngx.say((pool.run { "sh", "-c", "until [ -e '" .. ngx.var.arg_file .. "' ]; do sleep 0.01; done" }).code)]],
+				["/read"] = [[ngx.say(#pool.fs.read "/proc/version" > 0)]],
+				["/group"] = [[local g, sum = pool.group(), pool.counter()
+					for i = 1, 3 do g:async(function(n, x) n:add(x) end, sum, i) end
+					g:await() ngx.say(sum:get())]],
+				["/pool-timer"] = [[ngx.say(tostring(pool.timer(0.01):wait()))]],
+				["/any"] = [[ngx.say(pool.any { pool.async(function() return "first" end) })]],
 				["/loop"] = [[ngx.say(pool.loop())]],
 			},
 		}
@@ -166,6 +173,18 @@ describe("waiting in nginx", function()
 		assert.equal("210", body "/threads")
 		assert.equal("from a timer", body "/timer")
 		assert.equal("true cancelled", body "/cancel")
+	end)
+
+	it("subprocesses, files, groups, timers, any", function()
+		local flag = server.dir .. "/flag"
+		local c = server:open("/run?file=" .. flag)
+		for _ = 1, 20 do assert.equal("plain", body "/plain") end
+		assert.equal("true", body "/read")
+		assert(io.open(flag, "w")):close()
+		assert.equal("0\n", select(2, c:finish()))
+		assert.equal("6", body "/group")
+		assert.equal("1", body "/pool-timer")
+		assert.equal("1first", body "/any")
 	end)
 
 	it("the log has none of our lines", function()
