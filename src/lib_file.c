@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "lib_sync.h"
 #include "sys.h"
 
@@ -229,6 +230,58 @@ static int file_read_some(lua_State *L)
 	return 1;
 }
 
+/* The buffer or array at index; NULL: something else. */
+static struct lp_array *test_memory(lua_State *L, int index)
+{
+	struct lp_array *a = lp_test(L, index, &lp_buffer_class);
+	return a ? a : lp_test(L, index, &lp_array_class);
+}
+
+/* The memory of a, counted, so that it outlives what others do with their handles; raises, and leaves the file, if it
+ * was moved away. */
+static void hold_memory(lua_State *L, struct lp_file *f, bool turn, struct lp_array *a, struct lp_span *span)
+{
+	if (lp_array_span(a, span))
+		return;
+	if (turn)
+		lp_file_pass_turn(f);
+	lp_file_leave(f);
+	luaL_error(L, "its memory was transferred to somebody else");
+}
+
+/* file:readinto(buffer [, offset]) -> number of bytes read / nil: the end of the file / nil, err, errno. Fills the buffer (a
+ * part: buffer:slice) from the position, or from offset; fewer only if the file ends. Nothing is copied in between. Blocks. */
+static int file_readinto(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	check_file(L);
+	struct lp_array *a = test_memory(L, 2);
+	if (!a)
+		luaL_argerror(L, 2, lua_pushfstring(L, "buffer or array expected, got %s", luaL_typename(L, 2)));
+	int64_t offset = lua_isnoneornil(L, 3) ? -1 : lp_check_bytes(L, 3, "offset");
+	struct lp_file *f = lp_enter_file(L, s);
+	struct lp_io io = io_of(s, f);
+	bool turn = offset < 0 && f->seekable;
+	if (turn)
+		take_turn(L, s, f);
+	struct lp_span span;
+	hold_memory(L, f, turn, a, &span);
+	size_t got;
+	int err = lp_io_read(&io, (char *)span.data, span.size, offset, &got);
+	bool end = got == 0 && span.size > 0;
+	lp_release(span.store);
+	if (turn)
+		lp_file_pass_turn(f);
+	lp_file_leave(f);
+	if (err)
+		return lp_push_io_error(L, s, f->path, f->path_len, err);
+	if (end)
+		lua_pushnil(L);
+	else
+		lp_push_size(L, (int64_t)got);
+	return 1;
+}
+
 /* ---- writing ---- */
 
 /* What it was cut off by is told at the next point: here it is said how much is in the file. */
@@ -245,12 +298,31 @@ static int push_written(lua_State *L, struct lp_state *s, struct lp_file *f, int
 	return 1;
 }
 
+/* The bytes of a string; NULL: it is a buffer or an array. */
 static const char *check_data(lua_State *L, int index, size_t *len)
 {
 	int t = lua_type(L, index);
+	if (t == LUA_TUSERDATA && test_memory(L, index))
+		return NULL;
 	if (t != LUA_TSTRING && t != LUA_TNUMBER)
-		luaL_argerror(L, index, lua_pushfstring(L, "data (a string) expected, got %s", luaL_typename(L, index)));
+		luaL_argerror(L, index, lua_pushfstring(L, "data (a string, buffer or array) expected, got %s", luaL_typename(L, index)));
 	return lua_tolstring(L, index, len);
+}
+
+/* Inside f: writes what lies at index. */
+static int write_data(lua_State *L, struct lp_file *f, const struct lp_io *io, bool turn, int index, int64_t offset, size_t *done)
+{
+	size_t len;
+	const char *data = check_data(L, index, &len); /* it is one: does not raise */
+	struct lp_span span = {.store = NULL};
+	if (!data) {
+		hold_memory(L, f, turn, test_memory(L, index), &span);
+		data = (const char *)span.data;
+		len = span.size;
+	}
+	int err = lp_io_write(io, data, len, offset, done);
+	lp_release(span.store);
+	return err;
 }
 
 /* file:pwrite(data [, offset]) -> number of bytes, all of them / nil, err, errno, bytes written before. Without an
@@ -260,13 +332,13 @@ static int file_pwrite(lua_State *L)
 	struct lp_state *s = lp_state(L);
 	size_t len, done;
 	check_file(L);
-	const char *data = check_data(L, 2, &len);
+	check_data(L, 2, &len);
 	int64_t offset = lua_isnoneornil(L, 3) ? -1 : lp_check_bytes(L, 3, "offset");
 	struct lp_file *f = lp_enter_file(L, s);
 	struct lp_io io = io_of(s, f);
 	if (offset < 0)
 		take_turn(L, s, f);
-	int err = lp_io_write(&io, data, len, offset, &done);
+	int err = write_data(L, f, &io, offset < 0, 2, offset, &done);
 	if (offset < 0)
 		lp_file_pass_turn(f);
 	lp_file_leave(f);
@@ -289,8 +361,7 @@ static int file_write(lua_State *L)
 	int err = 0;
 	for (int i = 2; i <= top && !err; i++) {
 		size_t part;
-		const char *data = lua_tolstring(L, i, &len);
-		err = lp_io_write(&io, data, len, -1, &part);
+		err = write_data(L, f, &io, true, i, -1, &part);
 		done += part;
 	}
 	lp_file_pass_turn(f);
@@ -522,7 +593,7 @@ static void with_leave(lua_State *L, bool failed)
 void lp_open_file(lua_State *L, int state)
 {
 	static const luaL_Reg methods[] = {{"pread", file_pread}, {"pwrite", file_pwrite}, {"read", file_read},
-		{"read_some", file_read_some}, {"write", file_write}, {"seek", file_seek}, {"size", file_size},
+		{"read_some", file_read_some}, {"readinto", file_readinto}, {"write", file_write}, {"seek", file_seek}, {"size", file_size},
 		{"stat", file_stat}, {"sync", file_sync}, {"datasync", file_datasync}, {"truncate", file_truncate},
 		{"lock", file_lock}, {"try_lock", file_try_lock}, {"unlock", file_unlock}, {"close", file_close},
 		{"is_closed", file_is_closed}, {"path", file_path}, {NULL, NULL}};
