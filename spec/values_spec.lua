@@ -30,6 +30,44 @@ local function same_number(a, b)
 	return a == b and 1 / a == 1 / b and (not math.type or math.type(a) == math.type(b))
 end
 
+-- Tables of names and scalars are read in one go, where the layout of tables is known.
+describe("records", function()
+	it("arrive, with any scalars under names, and when names were taken away", function()
+		local list = {}
+		for i = 1, 60 do
+			local t = {}
+			for k = 1, i % 23 do
+				t["key " .. k] = k % 5 == 0 and i or k % 5 == 1 and i / 4 or k % 5 == 2 and "value " .. k % 3 or k % 5 == 3
+			end
+			for k = 1, i % 7 do t["key " .. k] = nil end
+			list[i] = t
+		end
+		list[61], list[62], list[63] = {}, { [""] = "" }, { a = ("x"):rep(40), [("y"):rep(40)] = "b", c = -2 ^ 40 }
+		assert.same(list, (trip(list)))
+	end)
+
+	it("with anything else in them arrive too", function()
+		local list = {
+			{ a = 1, b = { c = 2 } }, { a = ("long "):rep(20) }, { [("long "):rep(20)] = 1 }, { 1, a = 2 }, { a = 1, [2.5] = "x" },
+			{ a = 1, [true] = false }, setmetatable({ a = 1 }, nil),
+		}
+		assert.same(list, (trip(list)))
+		local back = trip { a = 1, f = print }
+		assert.is_true(back.f == print and back.a == 1)
+		local looped = { a = 1 }
+		looped.self = looped
+		back = trip(looped)
+		assert.is_true(back.self == back and back.a == 1)
+	end)
+
+	it("that are met twice arrive as one, with their metatable", function()
+		local r = setmetatable({ id = 1, name = "n" }, { __index = { more = 2 } })
+		local a, b = trip(r, r)
+		assert.is_true(rawequal(a, b))
+		assert.same({ 1, "n", 2 }, { a.id, a.name, a.more })
+	end)
+end)
+
 -- Numbers in a row are read and written as blocks, where the layout of tables is known: so the ways to have an array.
 describe("lists of numbers", function()
 	local function same(t, u)

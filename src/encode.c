@@ -10,11 +10,6 @@ int lp_enc_no_memory(struct enc *e)
 	return luaL_error(e->L, "not enough memory");
 }
 
-static void put_tag(struct enc *e, enum lp_tag tag)
-{
-	*lp_enc_room(e, 1) = (unsigned char)tag;
-}
-
 /* ---- references ---- */
 
 uint32_t lp_enc_ordinal(struct enc *e, size_t at)
@@ -55,25 +50,8 @@ bool lp_enc_met(struct enc *e, const void *key)
 
 /* ---- scalars ---- */
 
-static void put_string(struct enc *e, int index)
+void lp_enc_short(struct enc *e, const char *str, size_t n)
 {
-	size_t n;
-	const char *str = lua_tolstring(e->L, index, &n);
-	if (n > LP_SHORT_MAX) {
-		uint32_t object;
-		if (n >= LP_PIN_MIN && e->m->pins && e->v->pins && lp_pin_string(e->L, e->v->pins, index, e->m, &object)) {
-			unsigned char *p = lp_enc_room(e, 5);
-			*p = LP_TPINNED;
-			lp_put_u32(p + 1, object);
-			return;
-		}
-		unsigned char *p = lp_enc_room(e, 9 + n);
-		uint64_t len = n;
-		*p = LP_TLONG;
-		memcpy(p + 1, &len, 8);
-		memcpy(p + 9, str, n);
-		return;
-	}
 	/* Short strings are interned: one address, one string, as long as it lives. What __pool_encode made may
 	 * have died and its address be another's by now: so the bytes are compared. */
 	if (e->depth > 0) {
@@ -97,7 +75,29 @@ static void put_string(struct enc *e, int index)
 	memcpy(p + 6, str, n);
 }
 
-static void put_integer(struct enc *e, int64_t x)
+static void put_string(struct enc *e, int index)
+{
+	size_t n;
+	const char *str = lua_tolstring(e->L, index, &n);
+	if (n > LP_SHORT_MAX) {
+		uint32_t object;
+		if (n >= LP_PIN_MIN && e->m->pins && e->v->pins && lp_pin_string(e->L, e->v->pins, index, e->m, &object)) {
+			unsigned char *p = lp_enc_room(e, 5);
+			*p = LP_TPINNED;
+			lp_put_u32(p + 1, object);
+			return;
+		}
+		unsigned char *p = lp_enc_room(e, 9 + n);
+		uint64_t len = n;
+		*p = LP_TLONG;
+		memcpy(p + 1, &len, 8);
+		memcpy(p + 9, str, n);
+		return;
+	}
+	lp_enc_short(e, str, n);
+}
+
+void lp_enc_integer(struct enc *e, int64_t x)
 {
 	if (x >= -128 && x < 128) {
 		unsigned char *p = lp_enc_room(e, 2);
@@ -110,16 +110,25 @@ static void put_integer(struct enc *e, int64_t x)
 	}
 }
 
-static void put_number(struct enc *e, int index)
+static void put_tag(struct enc *e, enum lp_tag tag)
 {
-	if (lua_isinteger(e->L, index)) {
-		put_integer(e, (int64_t)lua_tointeger(e->L, index));
-		return;
-	}
-	double x = lua_tonumber(e->L, index);
+	*lp_enc_room(e, 1) = (unsigned char)tag;
+}
+
+void lp_enc_float(struct enc *e, double x)
+{
 	unsigned char *p = lp_enc_room(e, 9);
 	p[0] = LP_TFLOAT;
 	memcpy(p + 1, &x, 8);
+}
+
+static void put_number(struct enc *e, int index)
+{
+	if (lua_isinteger(e->L, index)) {
+		lp_enc_integer(e, (int64_t)lua_tointeger(e->L, index));
+		return;
+	}
+	lp_enc_float(e, lua_tonumber(e->L, index));
 }
 
 /* ---- by name ---- */
@@ -241,44 +250,60 @@ static struct lp_scratch *push_scratch(lua_State *L)
 	return s;
 }
 
-bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, int n, const char *what, int number)
+/* The first value that is more than a scalar: only now there is something to prepare. */
+static bool prepare(struct enc *e)
 {
-	int top = lua_gettop(L), i = 0;
+	lua_State *L = e->L;
 	if (!lua_checkstack(L, 32)) {
-		lua_pop(L, top > 0);
+		lua_pop(L, lua_gettop(L) > 0);
 		lua_pushliteral(L, "too many values");
 		return false;
 	}
+	size_t levels = lp_stack_left() / LP_FRAME;
+	e->limit = levels < LP_DEPTH_MAX ? (int)levels : LP_DEPTH_MAX;
+	if (e->v->in_user_code)
+		e->s = push_scratch(L);
+	lp_map_clear(&e->s->map);
+	e->s->ordinals = 0;
+	e->s->names_fresh = false;
+	lua_pushnil(L); /* its place below all else, so that it stays until the end */
+	e->s->keep = lua_gettop(L);
+	return true;
+}
+
+bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, int n, const char *what, int number)
+{
 	if (v->pins && lp_pins_dead(v->pins))
 		lp_pins_sweep(L, v->pins);
 	struct enc e = {.L = L, .v = v, .m = m, .s = &v->scratch, .limit = -1};
-	for (; i < n; i++) {
-		if (!lp_is_scalar(L, first + i)) {
-			if (e.limit < 0) { /* only now there is something to prepare */
-				size_t levels = lp_stack_left() / LP_FRAME;
-				e.limit = levels < LP_DEPTH_MAX ? (int)levels : LP_DEPTH_MAX;
-				if (v->in_user_code)
-					e.s = push_scratch(L);
-				lp_map_clear(&e.s->map);
-				e.s->ordinals = 0;
-				e.s->names_fresh = false;
-				lua_pushnil(L); /* its place below all else, so that it stays until the end */
-				e.s->keep = lua_gettop(L);
+	int top = 0;
+	for (int i = 0; i < n; i++) {
+		int type = lua_type(L, first + i);
+		if (type == LUA_TNUMBER) {
+			put_number(&e, first + i);
+		} else if (type == LUA_TSTRING) {
+			put_string(&e, first + i);
+		} else {
+			if (type != LUA_TNIL && type != LUA_TBOOLEAN && e.limit < 0) {
+				top = lua_gettop(L);
+				if (!prepare(&e))
+					return false;
 			}
-		}
-		if (!lp_enc_value(&e, first + i)) {
-			lua_pushfstring(L, "%s #%d", what, number + i);
-			lua_insert(L, -2); /* reason, what, path */
-			lua_concat(L, 2);
-			lua_pushliteral(L, ": ");
-			lua_pushvalue(L, -3);
-			lua_concat(L, 3);
-			lua_replace(L, top + 1);
-			lua_settop(L, top + 1);
-			return false;
+			if (!lp_enc_value(&e, first + i)) {
+				lua_pushfstring(L, "%s #%d", what, number + i);
+				lua_insert(L, -2); /* reason, what, path */
+				lua_concat(L, 2);
+				lua_pushliteral(L, ": ");
+				lua_pushvalue(L, -3);
+				lua_concat(L, 3);
+				lua_replace(L, top + 1);
+				lua_settop(L, top + 1);
+				return false;
+			}
 		}
 		m->nvalues++;
 	}
-	lua_settop(L, top);
+	if (e.limit >= 0)
+		lua_settop(L, top);
 	return true;
 }

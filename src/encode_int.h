@@ -54,6 +54,11 @@ static inline void lp_put_u32(unsigned char *p, uint32_t x)
 	memcpy(p, &x, sizeof x);
 }
 
+/* ---- scalars ---- */
+void lp_enc_integer(struct enc *e, int64_t x);
+void lp_enc_float(struct enc *e, double x);
+void lp_enc_short(struct enc *e, const char *str, size_t n); /* a string that Lua has interned */
+
 /* By name, if the value at index has one. */
 bool lp_enc_named(struct enc *e, int index);
 void lp_enc_module(struct enc *e, const char *name, size_t n);
@@ -62,6 +67,10 @@ void lp_enc_names(struct enc *e);
 
 /* Writes the numbers that the table at index begins with as blocks, if they can be seen (numbers.c); answers how many. */
 uint32_t lp_enc_numbers(struct enc *e, int index);
+
+/* Writes the pairs of the table at index, if it has nothing but pairs of short strings and scalars, and that can be seen
+ * (records.c): true, and *pairs is how many. False: nothing was written. */
+bool lp_enc_record(struct enc *e, int index, uint32_t *pairs);
 
 /* ---- references ---- */
 /* The ordinal of what begins at this place of the message; it gets one with the first reference. */

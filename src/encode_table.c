@@ -72,7 +72,14 @@ bool lp_enc_meta_field(lua_State *L, int metatable, const char *name)
 static bool put_elements(struct enc *e, int index, size_t header)
 {
 	lua_State *L = e->L;
-	uint32_t array = lp_enc_numbers(e, index), pairs = 0, run = 0;
+	uint32_t array, pairs, run = 0;
+	if (lp_enc_record(e, index, &pairs)) {
+		lp_put_u32(e->m->data + header + 5, 0);
+		lp_put_u32(e->m->data + header + 9, pairs);
+		return true;
+	}
+	array = lp_enc_numbers(e, index);
+	pairs = 0;
 	size_t run_at = 0;
 	enum lp_tag kind = LP_TNIL;
 	bool in_array = true;

@@ -100,7 +100,7 @@ void lp_pins_sweep(lua_State *L, struct lp_pins *s)
 
 bool lp_pin_string(lua_State *L, struct lp_pins *s, int index, struct lp_msg *m, uint32_t *object)
 {
-	if (s->generation != lp_generation)
+	if (s->generation != lp_generation || !lua_checkstack(L, 4))
 		return false;
 	struct lp_pin *p = lp_alloc(sizeof *p);
 	if (!p)

@@ -1,5 +1,5 @@
 /* shortcut: knowledge of the interpreter's insides: where a closure keeps its prototype, where the running function of a
- * call is, where it stands (and numbers.c: the array part of tables). Identities and two line numbers: nothing is written. Tested when the library is
+ * call is, where it stands (numbers.c: the array part of tables; records.c: their other part). Identities and two line numbers: nothing is written. Tested when the library is
  * loaded, each part for itself; where its test fails, or with LUA_POOL_PORTABLE=1, everything works without it. */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ enum { PROTO_AT = 32 }; /* GCfuncL.pc in a 64-bit build (GC64): after header, en
 enum { PROTO_AT = 24 }; /* LClosure.p: after header, nupvalues, gclist */
 #endif
 
-static _Atomic int known, spots, arrays; /* 0 not tested, 1 yes, -1 no */
+static _Atomic int known, spots, arrays, records; /* 0 not tested, 1 yes, -1 no */
 
 bool lp_portable(void)
 {
@@ -62,6 +62,11 @@ const void *lp_prototype(lua_State *L, int index)
 bool lp_arrays_known(void)
 {
 	return atomic_load_explicit(&arrays, memory_order_relaxed) > 0;
+}
+
+bool lp_records_known(void)
+{
+	return atomic_load_explicit(&records, memory_order_relaxed) > 0;
 }
 
 /* ---- where a function stands ---- */
@@ -165,6 +170,8 @@ void lp_shortcut_test(lua_State *L)
 	atomic_store(&spots, answer > 0 && spots_agree(L) ? 1 : -1);
 	lua_settop(L, top);
 	atomic_store(&arrays, answer > 0 && lp_numbers_work(L) ? 1 : -1);
+	lua_settop(L, top);
+	atomic_store(&records, lp_arrays_known() && lp_records_work(L) ? 1 : -1);
 	lua_settop(L, top);
 	atomic_store(&known, answer);
 }

@@ -3,9 +3,10 @@
  * struct lp_values is what one Lua state keeps for that: the code caches, the names of library
  * functions, scratch memory. It is anchored in the registry and used by that state alone.
  *
- * Files: encode*.c, decode.c, map.c (which values were met), code.c (function code: dump once, load once per
- * state), factory.c (closures without loading), names.c (C functions and library tables by name), shortcut.c (knowledge of the interpreter's internals,
- * self-tested at load, off with LUA_POOL_PORTABLE=1). */
+ * Files: encode*.c, decode.c, map.c (which values were met), pin.c (large strings are copied once), code.c (function
+ * code: dump once, load once per state), factory.c (closures without loading), names.c (C functions and library tables by
+ * name), shortcut.c, numbers.c, records.c (knowledge of the interpreter's internals, self-tested at load, off with
+ * LUA_POOL_PORTABLE=1). */
 #ifndef LP_VALUES_H
 #define LP_VALUES_H
 

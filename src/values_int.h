@@ -85,6 +85,9 @@ struct lp_values {
 bool lp_set_numbers(lua_State *L, enum lp_tag tag, const unsigned char *p, uint32_t at, uint32_t n);
 bool lp_numbers_work(lua_State *L); /* the self-test; may leave values on the stack */
 
+/* ---- records.c ---- */
+bool lp_records_work(lua_State *L); /* the self-test; may leave values on the stack */
+
 /* ---- map.c ---- */
 /* The slot of key, or a fresh one (*fresh); NULL: out of memory. */
 struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh);
@@ -134,7 +137,8 @@ void lp_push_named(lua_State *L, const char *module, size_t n, const char *field
 /* ---- shortcut.c ---- */
 /* The prototype of a Lua function, as an identity: NULL where the layout is not known. */
 const void *lp_prototype(lua_State *L, int index);
-bool lp_arrays_known(void); /* numbers.c may be used */
+bool lp_arrays_known(void);  /* numbers.c may be used */
+bool lp_records_known(void); /* records.c may be used */
 void lp_shortcut_test(lua_State *L); /* once per process */
 bool lp_portable(void);              /* LUA_POOL_PORTABLE=1: no knowledge of internals is used */
 
