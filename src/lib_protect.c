@@ -29,6 +29,13 @@ static bool ends_task(lua_State *L, int index, bool told_before)
 	return own(L, index) || (!told_before && told(L));
 }
 
+/* A coroutine may have come back because a system call in it was cut off; the hook that was to tell the task is on
+ * the coroutine. */
+static bool is_to_be_told(lua_State *L)
+{
+	return lp_interrupted(lp_state(L)->exec);
+}
+
 /* ---- pcall, xpcall ---- */
 
 /* ctx: values below the results, and whether the task had been told before. */
@@ -140,12 +147,14 @@ static int coroutine_resume(lua_State *L)
 	lua_State *co = check_coroutine(L);
 	bool told_before = told(L);
 	int results = resume(L, co, lua_gettop(L) - 1);
-	if (results < 0 && ends_task(L, -1, told_before)) {
+	if (results < 0 && (ends_task(L, -1, told_before) || is_to_be_told(L))) {
 		/* The task ends: nobody will close it later, as a program could after an error. */
 		if (close_coroutine(L, co) != LUA_OK)
 			lua_xmove(co, L, 1);
-		return lua_error(L);
+		return ends_task(L, -1, told_before) ? lua_error(L) : lp_raise_interrupt(L, lp_state(L));
 	}
+	if (is_to_be_told(L))
+		return lp_raise_interrupt(L, lp_state(L));
 	lua_pushboolean(L, results >= 0);
 	lua_insert(L, -(results < 0 ? 2 : results + 1));
 	return results < 0 ? 2 : results + 1;
@@ -157,7 +166,7 @@ static int wrapped(lua_State *L)
 	lua_State *co = lua_tothread(L, lua_upvalueindex(2));
 	int results = resume(L, co, lua_gettop(L));
 	if (results >= 0)
-		return results;
+		return is_to_be_told(L) ? lp_raise_interrupt(L, lp_state(L)) : results;
 	int status = lua_status(co);
 	if (status != LUA_OK && status != LUA_YIELD) { /* an error in it: closes what it left open */
 		status = close_coroutine(L, co);

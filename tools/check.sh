@@ -10,6 +10,7 @@
 #   valgrind   a short subset of the specs
 #   faults     each allocation of a script fails in turn
 #   model      the models in spec/model, with spin
+#   storm      a minute of random cancellations on each Lua (STORM_SECONDS, STORM_SEED)
 # Goes on after a failure; says at the end what failed. COUNTS=file as in tools/test.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -191,9 +192,22 @@ part_model() {
 	return $r
 }
 
+part_storm() {
+	local r=0
+	export STORM_SECONDS=${STORM_SECONDS:-60}
+	try "build build/5.4" build tests || return 1
+	TIME_LIMIT=$((STORM_SECONDS * 3 + 120)) tools/test.sh build/5.4 spec/cancel_storm_spec.lua || r=1
+	if have luajit LuaJIT; then
+		try "build build/jit" build tests LUA=jit || return 1
+		TIME_LIMIT=$((STORM_SECONDS * 3 + 120)) tools/test.sh build/jit spec/cancel_storm_spec.lua || r=1
+	fi
+	unset STORM_SECONDS
+	return $r
+}
+
 parts=("$@")
 if [ "${1:-all}" = all ]; then
-	parts=(test jit portable lint werror asan tsan valgrind faults model)
+	parts=(test jit portable lint werror asan tsan valgrind faults model storm)
 fi
 part_test() { suite build/5.4; }
 
