@@ -26,7 +26,7 @@ local pool = {
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,
 }
 for _, name in ipairs { "event", "channel", "counter", "mutex", "condition", "semaphore", "rwlock", "barrier", "once",
-	"array", "buffer", "transfer", "select", "timer", "now", "sleep" } do
+	"array", "buffer", "transfer", "select", "timer", "report", "now", "sleep" } do
 	pool[name] = core[name]
 end
 

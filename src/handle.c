@@ -2,6 +2,8 @@
  * `cache_key` -> weak table object -> userdata. */
 #include "handle.h"
 
+#include "wait.h"
+
 static const char cache_key;
 
 static int handle_gc(lua_State *L)
@@ -117,25 +119,15 @@ void *lp_test(lua_State *L, int index, const struct lp_class *cls)
 	return o && o->cls == cls ? o : NULL;
 }
 
-/* "lua-pool.event" -> "event" */
-static const char *short_name(const struct lp_class *cls)
-{
-	const char *dot = NULL;
-	for (const char *p = cls->name; *p; p++)
-		if (*p == '.')
-			dot = p;
-	return dot ? dot + 1 : cls->name;
-}
-
 void *lp_check(lua_State *L, int index, const struct lp_class *cls)
 {
 	struct lp_obj *o = lp_toobj(L, index);
 	if (!o || o->cls != cls) {
-		const char *got = o ? short_name(o->cls) : luaL_typename(L, index);
-		const char *msg = lua_pushfstring(L, "%s expected, got %s", short_name(cls), got);
+		const char *got = o ? lp_class_short_name(o->cls) : luaL_typename(L, index);
+		const char *msg = lua_pushfstring(L, "%s expected, got %s", lp_class_short_name(cls), got);
 		luaL_argerror(L, index, msg);
 	}
 	if (o->generation != lp_generation && !cls->forks)
-		luaL_error(L, "this %s belongs to the parent process: make a new one after fork", short_name(cls));
+		luaL_error(L, "this %s belongs to the parent process: make a new one after fork", lp_class_short_name(cls));
 	return o;
 }

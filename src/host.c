@@ -13,6 +13,7 @@ static void renew_hosts(void)
 		atomic_store(&h->detached, 0);
 		atomic_store(&h->parker, NULL);
 		lp_event_init(&h->quiet, &lp_event_class);
+		lp_obj_set_part(&h->quiet.obj);
 	}
 }
 
@@ -49,6 +50,7 @@ struct lp_host *lp_host_new(void *L)
 	atomic_init(&h->over, false);
 	atomic_init(&h->detached, 0);
 	lp_event_init(&h->quiet, &lp_event_class);
+	lp_obj_set_part(&h->quiet.obj);
 	lp_lock(&hosts_lock);
 	lp_list_append(&hosts, &h->link);
 	lp_unlock(&hosts_lock);

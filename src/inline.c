@@ -138,3 +138,18 @@ void lp_worker_close_inliners(struct lp_pool *p)
 		lp_worker_free(w);
 	}
 }
+
+bool lp_worker_say(struct lp_pool *p, const char *text)
+{
+	struct lp_worker *w = take_inliner(p);
+	struct lp_msg *error = NULL;
+	char *why = NULL;
+	bool told = w && (w->L || (!atomic_load(&p->broken) && lp_vm_open(w, &error, &why))) && lp_run_text(w, text);
+	if (error) {
+		lp_msg_clear(error);
+		lp_free(error);
+	}
+	lp_free(why);
+	give_inliner(p, w);
+	return told;
+}

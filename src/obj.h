@@ -52,6 +52,18 @@ static inline void lp_obj_init(struct lp_obj *o, const struct lp_class *cls)
 	atomic_init(&o->refs, 1);
 }
 
+/* An object that is a part of another (the semaphore of a queue's room): never counted, never a handle. */
+#define LP_PART (UINT32_MAX / 2)
+static inline void lp_obj_set_part(struct lp_obj *o)
+{
+	atomic_init(&o->refs, LP_PART);
+}
+
+static inline bool lp_obj_is_part(struct lp_obj *o)
+{
+	return atomic_load_explicit(&o->refs, memory_order_relaxed) >= LP_PART;
+}
+
 static inline void *lp_retain(void *obj)
 {
 	struct lp_obj *o = obj;

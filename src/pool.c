@@ -28,6 +28,8 @@ static void forget_threads(struct lp_pool *p)
 	p->threads = p->idle_count = p->in_use = 0;
 	p->no_thread_until = 0;
 	lp_event_init(&p->ended, &lp_event_class);
+	lp_obj_set_part(&p->room.obj);
+	lp_obj_set_part(&p->ended.obj);
 }
 
 /* In a forked child every pool starts afresh: its threads are not here, and what they held (the
@@ -250,18 +252,4 @@ bool lp_pool_break(struct lp_pool *p, struct lp_msg *error, char *report)
 	lp_unlock(&p->lock);
 	atomic_store(&p->broken, true);
 	return first;
-}
-
-void lp_pool_stuck(struct lp_pool *p)
-{
-	if (atomic_load(&p->active) || lp_pool_queued(p) == 0)
-		return;
-	lp_lock(&p->lock);
-	bool say = !p->stuck_said && p->threads > 0 && !p->opt.silent;
-	p->stuck_said = true;
-	unsigned threads = p->threads;
-	lp_unlock(&p->lock);
-	if (say)
-		fprintf(stderr, "lua-pool: all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, "
-			"or start what they wait for first\n", threads, p->opt.name, lp_pool_queued(p));
 }

@@ -109,7 +109,7 @@ void lp_pool_cancel_running(struct lp_pool *p);
 void lp_counts_add(struct lp_counts *to, struct lp_counts *from);
 bool lp_pool_full(struct lp_pool *p);                  /* no further thread can be had */
 bool lp_pool_capped(struct lp_pool *p);                /* the same in a pool that stands in for waiting threads */
-void lp_pool_stuck(struct lp_pool *p);                 /* all wait, work is queued: says so once */
+void lp_pool_stuck(struct lp_pool *p);                 /* all wait, work is queued: says so once (report.c) */
 bool lp_pool_break(struct lp_pool *p, struct lp_msg *error, char *report); /* `init` failed: takes over both, or false */
 void lp_pool_settle(struct lp_pool *p);                /* ends a draining pool that has nothing left to do */
 void lp_pool_resize(struct lp_pool *p, unsigned workers);

@@ -231,6 +231,37 @@ static int report_body(lua_State *L)
 	return 0;
 }
 
+static int text_body(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	const char *text = lua_touserdata(L, 2);
+	lua_settop(L, 0);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->report_ref);
+	lua_pushstring(L, text);
+	lua_pushvalue(L, -1);
+	lua_call(L, 2, 0);
+	return 0;
+}
+
+bool lp_run_text(struct lp_worker *w, const char *text)
+{
+	if (w->report_ref == LUA_NOREF)
+		return false;
+	struct lp_actor actor;
+	lp_actor_init(&actor);
+	lp_worker_push(w, &actor);
+	lua_pushcfunction(w->L, text_body);
+	lua_pushlightuserdata(w->L, w);
+	lua_pushlightuserdata(w->L, (void *)text);
+	bool told = lua_pcall(w->L, 2, 0, 0) == LUA_OK;
+	if (!told) {
+		fprintf(stderr, "lua-pool: error in on_error: %s\n", lua_tostring(w->L, -1) ? lua_tostring(w->L, -1) : "(no text)");
+		lua_pop(w->L, 1);
+	}
+	lp_worker_pop(w);
+	return told;
+}
+
 void lp_run_report(struct lp_worker *w, struct lp_task *t)
 {
 	if (w->report_ref == LUA_NOREF) {

@@ -55,11 +55,12 @@ int lp_push_timeout(lua_State *L)
 
 int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer)
 {
+	(void)node;
 	switch (answer) {
 	case LP_CANCELLED:
 		return lp_raise_interrupt(L, s);
 	case LP_DEADLOCK:
-		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn (%s)", node->obj->cls->name);
+		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn: %s", lp_deadlock_text());
 	case LP_CLOSING:
 		return luaL_error(L, "this Lua state is closing: nothing can be waited for");
 	case LP_RAISED:
@@ -77,6 +78,7 @@ static int run_host_hook(lua_State *L)
 
 int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once)
 {
+	lp_note_code(L, s);
 	int fired;
 	do {
 		if (s->host)

@@ -84,7 +84,8 @@ const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s);
 int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once);
 /* Raises what a negative answer other than LP_TIMEOUT means. `node`: what was waited for, or NULL. */
 int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer);
-
+/* Before a wait: who waits, for the report (wait.h). */
+void lp_note_code(lua_State *L, struct lp_state *s);
 
 /* Pushes nil, "timeout"; returns 2. */
 int lp_push_timeout(lua_State *L);
@@ -105,6 +106,7 @@ void lp_open_clock(lua_State *L, int state);
 void lp_open_select(lua_State *L, int state);
 void lp_open_group(lua_State *L, int state);
 void lp_open_timer(lua_State *L, int state);
+void lp_open_report(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_jit(lua_State *L, int state);    /* nothing on Lua 5.4 */

@@ -237,8 +237,6 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 #if !LP_LUAJIT
 	r->top = lua_gettop(L) - 2;
 	lua_toclose(L, r->top + 1); /* coroutine.close ends the wait at once */
-#else
-	(void)L;
 #endif
 	if (!q->in_place && q->n)
 		r->one = *q->nodes;
@@ -247,6 +245,7 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 		lp_retain(r->waiting.nodes[i].obj);
 	}
 	r->counts = true;
+	lp_note_code(L, r->s);
 	if (r->shielded)
 		r->exec->actor->shield++;
 	if (lp_wait_enter(r->exec, &r->waiting, r->deadline) == LP_DEADLOCK) {

@@ -1,6 +1,10 @@
 /* wait: wait-any, its wakers' side, and the detection of rings. See wait.h for the states. */
 #include "wait.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "cancel.h"
 #include "inbox.h"
 
@@ -132,6 +136,54 @@ void lp_graph_unlock(void)
 	lp_unlock(&graph);
 }
 
+const char *lp_class_short_name(const struct lp_class *cls)
+{
+	const char *dot = strrchr(cls->name, '.');
+	return dot ? dot + 1 : cls->name;
+}
+
+static _Thread_local char ring_text[600];
+
+const char *lp_deadlock_text(void)
+{
+	return ring_text;
+}
+
+__attribute__((format(printf, 2, 3))) static void say(size_t *at, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(ring_text + *at, sizeof ring_text - *at, format, args);
+	va_end(args);
+	if (n > 0)
+		*at += (size_t)n < sizeof ring_text - *at ? (size_t)n : sizeof ring_text - *at - 1;
+}
+
+/* The ring is there: goes along it once more and says so. Under the graph lock, so nobody on it has moved:
+ * the place of one that waits in the graph stays. */
+static void describe_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
+{
+	size_t at = 0;
+	for (int steps = 0; o; steps++) {
+		const char *name = lp_class_short_name(o->cls), *who = strcmp(name, "future") == 0 ? "task" : "owner";
+		say(&at, "%s %p, whose %s ", name, (void *)o, who);
+		struct lp_exec *next = o->cls->holder(o);
+		if (next != e && blocks && lp_exec_same_thread(next, e)) {
+			say(&at, "is a coroutine of this Lua state, which could not run meanwhile");
+			return;
+		}
+		if (!next || next == e || steps == 7) {
+			say(&at, next == e ? "is this task" : "waits for ... this task");
+			return;
+		}
+		if (next->place.source)
+			say(&at, "waits at %s:%d for ", next->place.source, next->place.line);
+		else
+			say(&at, "waits for ");
+		o = next->waits_on;
+	}
+}
+
 /* Does its wait end by itself: it was asked to end, or is cleaning up, which takes the grace at most? Under the
  * graph lock, while e is in the graph: it cannot change its actor, nor that its shield, meanwhile. */
 static bool leaves(struct lp_exec *e)
@@ -182,7 +234,9 @@ static bool enter_graph(struct lp_exec *e, struct lp_obj *o, bool blocks)
 {
 	lp_lock(&graph);
 	bool ring = closes_ring(e, o, blocks);
-	if (!ring)
+	if (ring)
+		describe_ring(e, o, blocks);
+	else
 		e->waits_on = o;
 	lp_unlock(&graph);
 	return !ring;
@@ -196,6 +250,27 @@ static void leave_graph(struct lp_exec *e)
 }
 
 /* ---- waiters ---- */
+
+/* About to sleep: where and for what, for whoever asks for a report. */
+static void falls_asleep(struct lp_exec *e, struct lp_node *nodes, int n)
+{
+	e->place.source = NULL; /* nobody looks at it while we are not asleep */
+	if (e->note)
+		e->note(e);
+	lp_lock(&e->place_lock);
+	e->nodes = nodes;
+	e->nnodes = n;
+	e->asleep = true;
+	lp_unlock(&e->place_lock);
+}
+
+static void wakes_up(struct lp_exec *e)
+{
+	lp_lock(&e->place_lock);
+	e->asleep = false;
+	e->nodes = NULL;
+	lp_unlock(&e->place_lock);
+}
 
 /* Ends the wait from our side, unless a waker was first (then it fires within instructions). */
 static bool end_self(struct lp_wait *w)
@@ -283,8 +358,10 @@ int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
 	w->in_graph = w->n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
+	falls_asleep(e, nodes, w->n);
 	if (w->in_graph && !enter_graph(e, nodes[0].obj, w->wait->parker != NULL)) {
 		w->in_graph = false;
+		wakes_up(e);
 		return LP_DEADLOCK;
 	}
 	while (w->queued < w->n && atomic_load_explicit(&w->wait->state, memory_order_acquire) == LP_WAITING) {
@@ -299,6 +376,7 @@ void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired)
 {
 	if (w->in_graph)
 		leave_graph(e);
+	wakes_up(e);
 	/* A fired node was unlinked by its waker, who touches it no more. */
 	for (int i = 0; i < w->queued; i++)
 		if (i != fired)

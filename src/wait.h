@@ -70,6 +70,12 @@ static inline struct lp_exec *lp_actor_exec(struct lp_actor *a)
 	return atomic_load_explicit(&a->exec, memory_order_acquire);
 }
 
+/* Where in the Lua code: a chunk's name (never freed) and a line; NULL: not known. */
+struct lp_place {
+	const char *source;
+	int line;
+};
+
 /* exec: a thread of execution as waiting sees it: a worker thread, or a Lua state of the host. */
 struct lp_exec {
 	struct lp_actor *actor;              /* [exec] the innermost actor; never NULL while waiting */
@@ -79,6 +85,16 @@ struct lp_exec {
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
 	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */
+
+	/* What the report of who waits for whom tells: filled only by a wait that really sleeps. */
+	struct lp_worker *worker;            /* [I] whose it is; NULL: a host's */
+	void (*note)(struct lp_exec *e);     /* [exec] sets `place` from these two; NULL: the place is not known */
+	void *code, *state;                  /* [exec] the coroutine that waits, and its Lua state's record */
+	lp_mutex place_lock;                 /* a leaf */
+	bool asleep;                         /* [place_lock] the rest holds */
+	struct lp_place place;               /* [exec] where it waits; others may read it while asleep (place_lock) or waits_on (graph) */
+	struct lp_node *nodes;               /* [place_lock] what for; their objects live as long as it sleeps */
+	int nnodes;                          /* [place_lock] 0: a mere sleep */
 };
 
 /* Light threads of one Lua state and the state itself: run by one thread of the system, which may touch what
@@ -152,5 +168,9 @@ enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs);
  * before its memory goes. */
 void lp_graph_lock(void);
 void lp_graph_unlock(void);
+/* After LP_DEADLOCK, on the same thread: the ring in words, with places. */
+const char *lp_deadlock_text(void);
+/* "lua-pool.mutex" -> "mutex" */
+const char *lp_class_short_name(const struct lp_class *cls);
 
 #endif

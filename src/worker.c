@@ -82,6 +82,7 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread)
 	}
 	w->pool = lp_retain(p);
 	w->has_thread = has_thread;
+	w->exec.worker = w;
 	w->finish_ref = w->report_ref = LUA_NOREF;
 	if (has_thread) {
 		w->exec.block = worker_block;

@@ -63,6 +63,8 @@ void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller); /* caller: who 
 /* The same for one who may itself be called by a task that this thread runs in this way: then that goes on. */
 void lp_worker_serve_here(struct lp_pool *p);
 void lp_worker_close_inliners(struct lp_pool *p);
+/* Tells the pool's on_error, in a worker without a thread, on this one, when all the others wait. False: it cannot. */
+bool lp_worker_say(struct lp_pool *p, const char *text);
 /* In a worker that is about to wait for t without a timeout: runs it here if it is pending, a
  * descendant of the current task (or `any`), and the C stack has room. True: it has ended. */
 bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool any);
@@ -98,6 +100,7 @@ static inline void lp_count(_Atomic uint64_t *n)
 enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t);
 void lp_run_report(struct lp_worker *w, struct lp_task *t); /* on_error for a failed task, in this worker */
 void lp_report_stderr(struct lp_task *t);
+bool lp_run_text(struct lp_worker *w, const char *text); /* on_error(text, text); false: there is none */
 
 /* ---- vm.c: the lua_State of a worker ---- */
 /* Opens it and runs the pool's setup. False: *error and its *text (both the caller's, may be NULL) tell why. */

@@ -1,0 +1,284 @@
+/* report: see report.h. */
+#include "report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "channel.h"
+#include "group.h"
+#include "host.h"
+
+enum { MAX_POOLS = 256, MAX_HOSTS = 64, MAX_LINES = 2048 };
+
+/* ---- looking ---- */
+
+static struct lp_report_line *add(struct lp_report *r)
+{
+	if (r->n == r->capacity) {
+		r->cut = true;
+		return NULL;
+	}
+	struct lp_report_line *line = &r->lines[r->n++];
+	memset(line, 0, sizeof *line);
+	return line;
+}
+
+/* What e sleeps for, if it does. Its nodes are its stack, so only under its lock. */
+static void look_at_wait(struct lp_exec *e, struct lp_report_line *line)
+{
+	lp_lock(&e->place_lock);
+	if (e->asleep) {
+		line->what = e->nnodes ? LP_WAITS : LP_SLEEPS;
+		line->place = e->place;
+		line->nobjs = e->nnodes;
+		for (int i = 0; i < e->nnodes && i < LP_REPORT_OBJECTS; i++) {
+			struct lp_obj *o = e->nodes[i].obj;
+			line->classes[i] = o->cls;
+			line->objs[i] = lp_obj_is_part(o) ? NULL : lp_retain(o);
+			line->ops[i] = e->nodes[i].op;
+		}
+	}
+	lp_unlock(&e->place_lock);
+}
+
+struct look {
+	struct lp_report *report;
+	struct lp_pool *pool;
+};
+
+static void look_at_worker(struct lp_worker *w, void *data)
+{
+	struct look *look = data;
+	lp_lock(&w->lock);
+	struct lp_actor *top = w->exec.actor;
+	for (struct lp_actor *a = top; a; a = a->outer) {
+		struct lp_report_line *line = add(look->report);
+		if (!line)
+			break;
+		line->who.pool = lp_retain(look->pool);
+		line->who.worker = w->id;
+		line->who.task = a->is_task ? lp_retain(lp_entry(a, struct lp_task, actor)) : NULL;
+		line->what = a == top ? LP_RUNS : LP_CARRIES;
+		if (a == top)
+			look_at_wait(&w->exec, line);
+	}
+	lp_unlock(&w->lock);
+}
+
+static void look_at_pool(struct lp_report *r, struct lp_pool *p)
+{
+	struct look look = {r, p};
+	lp_pool_each_worker(p, look_at_worker, &look);
+}
+
+static void look_at_hosts(struct lp_report *r)
+{
+	struct lp_host *hosts[MAX_HOSTS];
+	unsigned n = lp_host_all(hosts, MAX_HOSTS);
+	for (unsigned i = 0; i < n; i++) {
+		struct lp_report_line *line = add(r);
+		if (line)
+			look_at_wait(&hosts[i]->exec, line);
+		lp_release(hosts[i]);
+	}
+}
+
+/* Who holds the first object: its holder's memory is safe under the graph lock. */
+static void look_at_holder(struct lp_report_line *line)
+{
+	struct lp_obj *o = line->objs[0];
+	if (line->nobjs != 1 || !o || !o->cls->holder || o->generation != lp_generation)
+		return;
+	lp_graph_lock();
+	struct lp_exec *e = o->cls->holder(o);
+	if (e) {
+		line->held = true;
+		struct lp_worker *w = e->worker;
+		if (w) {
+			lp_lock(&w->lock);
+			struct lp_actor *a = e->actor;
+			line->holder.pool = lp_retain(w->pool);
+			line->holder.worker = w->id;
+			line->holder.task = a && a->is_task ? lp_retain(lp_entry(a, struct lp_task, actor)) : NULL;
+			lp_unlock(&w->lock);
+		}
+	}
+	lp_graph_unlock();
+}
+
+struct lp_report *lp_report_new(struct lp_pool *only)
+{
+	struct lp_report *r = lp_alloc(sizeof *r + MAX_LINES * sizeof *r->lines);
+	if (!r)
+		return NULL;
+	r->n = 0;
+	r->capacity = MAX_LINES;
+	r->cut = false;
+	if (only) {
+		look_at_pool(r, only);
+	} else {
+		struct lp_pool *pools[MAX_POOLS];
+		unsigned n = lp_pool_all(pools, MAX_POOLS);
+		look_at_hosts(r);
+		for (unsigned i = 0; i < n; i++) {
+			look_at_pool(r, pools[i]);
+			lp_release(pools[i]);
+		}
+	}
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->lines[i].nobjs)
+			look_at_holder(&r->lines[i]);
+	return r;
+}
+
+static void forget(struct lp_who *who)
+{
+	lp_release(who->task);
+	lp_release(who->pool);
+}
+
+void lp_report_free(struct lp_report *r)
+{
+	if (!r)
+		return;
+	for (unsigned i = 0; i < r->n; i++) {
+		struct lp_report_line *line = &r->lines[i];
+		forget(&line->who);
+		forget(&line->holder);
+		for (int k = 0; k < LP_REPORT_OBJECTS; k++) {
+			struct lp_obj *o = line->objs[k];
+			if (o && o->cls == &lp_channel_class && o->generation == lp_generation)
+				lp_channel_handle_gone((struct lp_channel *)o); /* it may have been given up meanwhile */
+			else
+				lp_release(o);
+		}
+	}
+	lp_free(r);
+}
+
+/* ---- telling ---- */
+
+struct words {
+	char *text;
+	size_t size, at;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct words *w, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(w->text + w->at, w->size - w->at, format, args);
+	va_end(args);
+	if (n > 0)
+		w->at += (size_t)n < w->size - w->at ? (size_t)n : w->size - w->at - 1;
+}
+
+static void say_task(struct words *w, struct lp_task *t)
+{
+	say(w, "%p", (void *)t);
+	if (t->line)
+		say(w, " (async at %s:%d)", t->source, t->line);
+}
+
+static void say_who(struct words *w, const struct lp_who *who)
+{
+	if (!who->pool) {
+		say(w, "the main state");
+		return;
+	}
+	if (who->task) {
+		say(w, "task ");
+		say_task(w, who->task);
+	} else {
+		say(w, "the setup");
+	}
+	say(w, " on worker %u of pool '%s'", who->worker, who->pool->opt.name);
+}
+
+static void say_object(struct words *w, struct lp_obj *o, int op)
+{
+	static const char *const states[] = {"pending", "running", "done", "failed", "cancelled"};
+	say(w, "%s ", lp_class_short_name(o->cls));
+	if (o->cls == &lp_task_class) {
+		say_task(w, (struct lp_task *)o);
+		say(w, ", which is %s", states[lp_task_state((struct lp_task *)o)]);
+		return;
+	}
+	say(w, "%p", (void *)o);
+	if (o->cls == &lp_channel_class)
+		say(w, op & LP_CHANNEL_SEND ? " to send" : " to receive");
+	else if (o->cls == &lp_group_class)
+		say(w, ", of which %u tasks are left", (unsigned)lp_group_left((struct lp_group *)o));
+}
+
+void lp_report_object(struct lp_obj *o, int op, char *text, size_t size)
+{
+	struct words w = {text, size, 0};
+	say_object(&w, o, op);
+}
+
+void lp_report_words(const struct lp_report_line *line, char *text, size_t size)
+{
+	struct words w = {text, size, 0};
+	say_who(&w, &line->who);
+	if (line->what == LP_RUNS) {
+		say(&w, " runs");
+		return;
+	}
+	if (line->what == LP_CARRIES) {
+		say(&w, " waits for the task that runs in its stead (above)");
+		return;
+	}
+	say(&w, line->what == LP_SLEEPS ? " sleeps" : " waits");
+	if (line->place.source)
+		say(&w, " at %s:%d", line->place.source, line->place.line);
+	for (int i = 0; i < line->nobjs && i < LP_REPORT_OBJECTS; i++) {
+		say(&w, i ? ", or " : " for ");
+		if (line->objs[i])
+			say_object(&w, line->objs[i], line->ops[i]);
+		else
+			say(&w, "a place in the queue, or the end of a pool (%s)", lp_class_short_name(line->classes[i]));
+	}
+	if (line->nobjs > LP_REPORT_OBJECTS)
+		say(&w, ", or %d more", line->nobjs - LP_REPORT_OBJECTS);
+	if (line->held && line->classes[0] != &lp_task_class) {
+		say(&w, ", held by ");
+		say_who(&w, &line->holder);
+	} else if (line->held && line->holder.pool) {
+		say(&w, " on worker %u of pool '%s'", line->holder.worker, line->holder.pool->opt.name);
+	}
+}
+
+/* ---- the report of a stuck pool ---- */
+
+enum { STUCK_LINES = 32, STUCK_TEXT = 16384 };
+
+void lp_pool_stuck(struct lp_pool *p)
+{
+	if (atomic_load(&p->active) || lp_pool_queued(p) == 0)
+		return;
+	lp_lock(&p->lock);
+	bool say_it = !p->stuck_said && p->threads > 0 && !p->opt.silent;
+	p->stuck_said = true;
+	unsigned threads = p->threads;
+	lp_unlock(&p->lock);
+	if (!say_it)
+		return;
+	char *text = lp_alloc(STUCK_TEXT), small[200];
+	struct words w = {text ? text : small, text ? STUCK_TEXT : sizeof small, 0};
+	say(&w, "all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, or start what they "
+		"wait for first", threads, p->opt.name, lp_pool_queued(p));
+	struct lp_report *r = text ? lp_report_new(p) : NULL;
+	for (unsigned i = 0; r && i < r->n && i < STUCK_LINES; i++) {
+		char line[512];
+		lp_report_words(&r->lines[i], line, sizeof line);
+		say(&w, "\n\t%s", line);
+	}
+	if (r && r->n > STUCK_LINES)
+		say(&w, "\n\tand %u more", r->n - STUCK_LINES);
+	lp_report_free(r);
+	if (!p->opt.reports || !lp_worker_say(p, w.text))
+		fprintf(stderr, "lua-pool: %s\n", w.text);
+	lp_free(text);
+}
