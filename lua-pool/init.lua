@@ -22,7 +22,7 @@ local pool = {
 	loop = loop.loop,
 	sleep_until = clock.sleep_until,
 	shield = cancel.shield, deadline = cancel.deadline,
-	group = group.new,
+	group = group.new, named = require "lua-pool.named",
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,
 }
 for _, name in ipairs { "event", "channel", "counter", "mutex", "condition", "semaphore", "rwlock", "barrier", "once",

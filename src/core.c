@@ -94,6 +94,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_group(L, state);
 	lp_open_timer(L, state);
 	lp_open_report(L, state);
+	lp_open_named(L, state);
 	lp_open_worker(L, state);
 	lp_open_cancel(L, state);
 	lp_open_jit(L, state);

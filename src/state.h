@@ -107,6 +107,7 @@ void lp_open_select(lua_State *L, int state);
 void lp_open_group(lua_State *L, int state);
 void lp_open_timer(lua_State *L, int state);
 void lp_open_report(lua_State *L, int state);
+void lp_open_named(lua_State *L, int state);
 void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_jit(lua_State *L, int state);    /* nothing on Lua 5.4 */

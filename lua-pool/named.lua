@@ -1,0 +1,18 @@
+-- named: objects of lua-pool that the whole process knows by a name, for programs with several Lua states (a server has
+-- one per worker, and code that is loaded again gets new ones): they share what is made once. The table of names is
+-- C (lib_named.c); the function that makes the object runs here, so that it may yield.
+local core = require "lua-pool.core"
+
+-- The standard pcall: that of a worker does not catch the task's own end, and the name must be given back then too.
+local protected = core.rawpcall or pcall
+core.rawpcall = protected
+local begin, finish = core.named_begin, core.named_finish
+
+--- named(name, fn) -> the object of this name; if there is none, what fn() answers gets the name. fn runs at most once at a
+--- time in the process; who asks for the name meanwhile waits. An error of fn is raised here and leaves the name free.
+--- named(name) -> the object, or nil. named(name, false) -> boolean: takes the name away.
+return function(name, fn)
+	local object, place = begin(name, fn)
+	if not place then return object end
+	return finish(place, name, protected(fn))
+end
