@@ -1,25 +1,7 @@
 /* channel: see channel.h. */
 #include "channel.h"
 
-/* ---- packets ---- */
-
-struct lp_packet *lp_packet_new(void)
-{
-	struct lp_packet *p = lp_alloc(sizeof *p);
-	if (p) {
-		p->next = NULL;
-		lp_msg_init(&p->msg, p->buffer, sizeof p->buffer);
-	}
-	return p;
-}
-
-void lp_packet_free(struct lp_packet *p)
-{
-	if (!p)
-		return;
-	lp_msg_clear(&p->msg);
-	lp_free(p);
-}
+/* ---- packets (packet.c makes them) ---- */
 
 /* The counts of the channel that a message in it would hold: given back while it lies there. Whoever
  * puts it in or takes it out holds a count, so neither end is ever the last. */
