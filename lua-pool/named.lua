@@ -11,8 +11,11 @@ local begin, finish = core.named_begin, core.named_finish
 --- named(name, fn) -> the object of this name; if there is none, what fn() answers gets the name. fn runs at most once at a
 --- time in the process; who asks for the name meanwhile waits. An error of fn is raised here and leaves the name free.
 --- named(name) -> the object, or nil. named(name, false) -> boolean: takes the name away.
-return function(name, fn)
-	local object, place = begin(name, fn)
+local function named(name, fn)
+	local object, place, again = begin(name, fn)
+	if again then return named(name, fn) end
 	if not place then return object end
 	return finish(place, name, protected(fn))
 end
+
+return named

@@ -47,6 +47,7 @@ static const struct lp_class place_class = {
 	.enqueue = lp_mtx_enqueue,
 	.dequeue = lp_mtx_dequeue,
 	.holder = lp_mtx_holder,
+	.discard = lp_mtx_discard,
 };
 
 static struct place **find(const char *name, size_t len)
@@ -135,8 +136,27 @@ static int drop(lua_State *L, const char *name, size_t len)
 	return 1;
 }
 
-/* named_begin(name, fn) -> object or nil / nil, place: the caller is to run fn, then named_finish. Blocks while
- * another makes it; a cancellation point. */
+/* The stack: name, fn, handle of the place. */
+static int entered(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	struct place *p = (struct place *)n->obj;
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	lp_mtx_entered(&p->mutex, n->value);
+	lp_lock(&lock);
+	bool ours = p->listed && !p->object;
+	lp_unlock(&lock);
+	lua_pushnil(L);
+	lua_pushvalue(L, 3);
+	if (ours)
+		return 2;
+	lp_mtx_unlock(&p->mutex, n->value);
+	lua_pushboolean(L, 1);
+	return 3;
+}
+
+/* named_begin(name, fn) -> object or nil / nil, place: the caller is to run fn, then named_finish / nil, place, true:
+ * it was made, or given up, meanwhile: look again. Blocks while another makes it; a cancellation point. */
 static int named_begin(lua_State *L)
 {
 	size_t len;
@@ -153,35 +173,20 @@ static int named_begin(lua_State *L)
 	lua_settop(L, 2);
 	struct lp_state *s = lp_state(L);
 	struct lp_actor *a = lp_sync_actor(L, s);
-	for (;;) {
-		struct lp_obj *o;
-		struct lp_handle *h = lp_handle_new(L, &place_class);
-		struct place *p = get(name, len, make, &o);
-		h->obj = p ? &p->mutex.obj : NULL;
-		if (o)
-			return push_object(L, o);
-		if (!p)
-			return make ? luaL_error(L, "not enough memory") : 0;
-		if (!make)
-			return 0;
-		if (lp_mtx_owned(&p->mutex, a))
-			return luaL_error(L, "the function that makes '%s' asks for this very name: it would wait for its own end", name);
-		struct lp_node n = {.obj = &p->mutex.obj, .value = a};
-		int answer = lp_sync_wait(L, s, &n, LP_FOREVER);
-		if (answer < 0)
-			return lp_sync_raise(L, s, &n, answer);
-		lp_mtx_entered(&p->mutex, a);
-		lp_lock(&lock);
-		bool ours = p->listed && !p->object;
-		lp_unlock(&lock);
-		if (ours) {
-			lua_pushnil(L);
-			lua_insert(L, -2);
-			return 2;
-		}
-		lp_mtx_unlock(&p->mutex, a); /* it was made, or given up, meanwhile: look again */
-		lua_settop(L, 2);
-	}
+	struct lp_obj *o;
+	struct lp_handle *h = lp_handle_new(L, &place_class);
+	struct place *p = get(name, len, make, &o);
+	h->obj = p ? &p->mutex.obj : NULL;
+	if (o)
+		return push_object(L, o);
+	if (!make)
+		return 0;
+	if (!p)
+		return luaL_error(L, "not enough memory");
+	if (lp_mtx_owned(&p->mutex, a))
+		return luaL_error(L, "the function that makes '%s' asks for this very name: it would wait for its own end", name);
+	struct lp_node n = {.obj = &p->mutex.obj, .value = a};
+	return lp_lock_then(L, s, &n, LP_FOREVER, entered);
 }
 
 /* named_finish(place, name, ok, object or error) -> object; raises the error. */
@@ -224,9 +229,11 @@ static int place_gc(lua_State *L)
 void lp_open_named(lua_State *L, int state)
 {
 	static const luaL_Reg meta[] = {{"__gc", place_gc}, {NULL, NULL}};
+	static const char *const blocking[] = {"named_begin", NULL};
 	static const luaL_Reg functions[] = {{"named_begin", named_begin}, {"named_finish", named_finish}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &place_class, NULL, meta, 1);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lp_blocking_fields(L, state, -1, blocking);
 }

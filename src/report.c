@@ -30,6 +30,7 @@ static void look_at_wait(struct lp_exec *e, struct lp_report_line *line)
 	lp_lock(&e->place_lock);
 	if (e->asleep) {
 		line->what = e->nnodes ? LP_WAITS : LP_SLEEPS;
+		line->over = atomic_load(&e->wait->state) != LP_WAITING;
 		line->place = e->place;
 		line->nobjs = e->nnodes;
 		for (int i = 0; i < e->nnodes && i < LP_REPORT_OBJECTS; i++) {
@@ -60,8 +61,10 @@ static void look_at_worker(struct lp_worker *w, void *data)
 		line->who.worker = w->id;
 		line->who.task = a->is_task ? lp_retain(lp_entry(a, struct lp_task, actor)) : NULL;
 		line->what = a == top ? LP_RUNS : LP_CARRIES;
-		if (a == top)
+		if (a == top) {
+			look->report->threads++;
 			look_at_wait(&w->exec, line);
+		}
 	}
 	lp_unlock(&w->lock);
 }
@@ -109,12 +112,11 @@ static void look_at_holder(struct lp_report_line *line)
 
 struct lp_report *lp_report_new(struct lp_pool *only)
 {
-	struct lp_report *r = lp_alloc(sizeof *r + MAX_LINES * sizeof *r->lines);
+	unsigned capacity = only ? 64 + 2 * only->threads : MAX_LINES;
+	struct lp_report *r = lp_alloc(sizeof *r + capacity * sizeof *r->lines);
 	if (!r)
 		return NULL;
-	r->n = 0;
-	r->capacity = MAX_LINES;
-	r->cut = false;
+	*r = (struct lp_report){.capacity = capacity};
 	if (only) {
 		look_at_pool(r, only);
 	} else {
@@ -254,31 +256,51 @@ void lp_report_words(const struct lp_report_line *line, char *text, size_t size)
 
 enum { STUCK_LINES = 32, STUCK_TEXT = 16384 };
 
-void lp_pool_stuck(struct lp_pool *p)
+/* Does every thread of the pool wait, and has none been woken? One that is between two tasks, or about to go on, will
+ * look at the queue, or block again and come back here. */
+static bool all_wait(struct lp_report *r, unsigned threads)
 {
-	if (atomic_load(&p->active) || lp_pool_queued(p) == 0)
-		return;
-	lp_lock(&p->lock);
-	bool say_it = !p->stuck_said && p->threads > 0 && !p->opt.silent;
-	p->stuck_said = true;
-	unsigned threads = p->threads;
-	lp_unlock(&p->lock);
-	if (!say_it)
-		return;
+	bool all = r->threads == threads;
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->lines[i].what != LP_CARRIES && (r->lines[i].what != LP_WAITS || r->lines[i].over))
+			all = false;
+	return all;
+}
+
+static void say_stuck(struct lp_pool *p, struct lp_report *r, unsigned threads)
+{
 	char *text = lp_alloc(STUCK_TEXT), small[200];
 	struct words w = {text ? text : small, text ? STUCK_TEXT : sizeof small, 0};
 	say(&w, "all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, or start what they "
 		"wait for first", threads, p->opt.name, lp_pool_queued(p));
-	struct lp_report *r = text ? lp_report_new(p) : NULL;
-	for (unsigned i = 0; r && i < r->n && i < STUCK_LINES; i++) {
+	for (unsigned i = 0; text && i < r->n && i < STUCK_LINES; i++) {
 		char line[512];
 		lp_report_words(&r->lines[i], line, sizeof line);
 		say(&w, "\n\t%s", line);
 	}
-	if (r && r->n > STUCK_LINES)
+	if (text && r->n > STUCK_LINES)
 		say(&w, "\n\tand %u more", r->n - STUCK_LINES);
-	lp_report_free(r);
 	if (!p->opt.reports || !lp_worker_say(p, w.text))
 		fprintf(stderr, "lua-pool: %s\n", w.text);
 	lp_free(text);
+}
+
+void lp_pool_stuck(struct lp_pool *p)
+{
+	if (p->opt.silent || atomic_load(&p->active) || lp_pool_queued(p) == 0)
+		return;
+	lp_lock(&p->lock);
+	bool maybe = !p->stuck_said && p->threads > 0 && p->idle_count == 0;
+	unsigned threads = p->threads;
+	lp_unlock(&p->lock);
+	struct lp_report *r = maybe ? lp_report_new(p) : NULL;
+	if (r && all_wait(r, threads)) {
+		lp_lock(&p->lock);
+		bool first = !p->stuck_said;
+		p->stuck_said = true;
+		lp_unlock(&p->lock);
+		if (first)
+			say_stuck(p, r, threads);
+	}
+	lp_report_free(r);
 }

@@ -18,6 +18,7 @@ struct lp_who {
 struct lp_report_line {
 	struct lp_who who;
 	enum { LP_RUNS, LP_WAITS, LP_SLEEPS, LP_CARRIES } what; /* carries: another task runs on top of it */
+	bool over;              /* it waits no more: it is about to wake up */
 	struct lp_place place;  /* where it waits */
 	int nobjs;              /* what for: how many, of which the first are */
 	const struct lp_class *classes[LP_REPORT_OBJECTS];
@@ -29,6 +30,7 @@ struct lp_report_line {
 
 struct lp_report {
 	unsigned n, capacity;
+	unsigned threads;       /* tasks that are innermost on a worker */
 	bool cut;               /* there was more */
 	struct lp_report_line lines[];
 };

@@ -99,6 +99,8 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 	lp_lock(&p->lock);
 	bool nobody = p->threads == 0;
 	lp_unlock(&p->lock);
+	if (!nobody)
+		lp_pool_stuck(p); /* they may all have been waiting before there was anything to do */
 	return nobody ? LP_RUN_INLINE : LP_SUBMITTED;
 }
 

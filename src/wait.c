@@ -252,14 +252,15 @@ static void leave_graph(struct lp_exec *e)
 /* ---- waiters ---- */
 
 /* About to sleep: where and for what, for whoever asks for a report. */
-static void falls_asleep(struct lp_exec *e, struct lp_node *nodes, int n)
+static void falls_asleep(struct lp_exec *e, struct lp_waiting *w)
 {
 	e->place.source = NULL; /* nobody looks at it while we are not asleep */
 	if (e->note)
 		e->note(e);
 	lp_lock(&e->place_lock);
-	e->nodes = nodes;
-	e->nnodes = n;
+	e->nodes = w->nodes;
+	e->nnodes = w->n;
+	e->wait = w->wait;
 	e->asleep = true;
 	lp_unlock(&e->place_lock);
 }
@@ -269,6 +270,7 @@ static void wakes_up(struct lp_exec *e)
 	lp_lock(&e->place_lock);
 	e->asleep = false;
 	e->nodes = NULL;
+	e->wait = NULL;
 	lp_unlock(&e->place_lock);
 }
 
@@ -358,7 +360,7 @@ int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
 	w->in_graph = w->n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
-	falls_asleep(e, nodes, w->n);
+	falls_asleep(e, w);
 	if (w->in_graph && !enter_graph(e, nodes[0].obj, w->wait->parker != NULL)) {
 		w->in_graph = false;
 		wakes_up(e);

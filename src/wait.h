@@ -92,6 +92,7 @@ struct lp_exec {
 	void *code, *state;                  /* [exec] the coroutine that waits, and its Lua state's record */
 	lp_mutex place_lock;                 /* a leaf */
 	bool asleep;                         /* [place_lock] the rest holds */
+	struct lp_wait *wait;                /* [place_lock] WAITING, or over already */
 	struct lp_place place;               /* [exec] where it waits; others may read it while asleep (place_lock) or waits_on (graph) */
 	struct lp_node *nodes;               /* [place_lock] what for; their objects live as long as it sleeps */
 	int nnodes;                          /* [place_lock] 0: a mere sleep */
