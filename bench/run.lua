@@ -10,7 +10,8 @@ local harness = require "bench.harness"
 -- One file per subject; each answers a list of rows {name, measure = function(context, report)}.
 local subjects = {
 	"core",
-	"files", "together",
+	"files",
+	"together",
 }
 local rows = {}
 for _, subject in ipairs(subjects) do

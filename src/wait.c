@@ -159,31 +159,6 @@ __attribute__((format(printf, 2, 3))) static void say(size_t *at, const char *fo
 		*at += (size_t)n < sizeof ring_text - *at ? (size_t)n : sizeof ring_text - *at - 1;
 }
 
-/* The ring is there: goes along it once more and says so. Under the graph lock, so nobody on it has moved:
- * the place of one that waits in the graph stays. */
-static void describe_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
-{
-	size_t at = 0;
-	for (int steps = 0; o; steps++) {
-		const char *name = lp_class_short_name(o->cls), *who = strcmp(name, "future") == 0 ? "task" : "owner";
-		say(&at, "%s %p, whose %s ", name, (void *)o, who);
-		struct lp_exec *next = o->cls->holder(o);
-		if (next != e && blocks && lp_exec_same_thread(next, e)) {
-			say(&at, "is a coroutine of this Lua state, which could not run meanwhile");
-			return;
-		}
-		if (!next || next == e || steps == 7) {
-			say(&at, next == e ? "is this task" : "waits for ... this task");
-			return;
-		}
-		if (next->place.source)
-			say(&at, "waits at %s:%d for ", next->place.source, next->place.line);
-		else
-			say(&at, "waits for ");
-		o = next->waits_on;
-	}
-}
-
 /* Does its wait end by itself: it was asked to end, or is cleaning up, which takes the grace at most? Under the
  * graph lock, while e is in the graph: it cannot change its actor, nor that its shield, meanwhile. */
 static bool leaves(struct lp_exec *e)
@@ -210,6 +185,31 @@ static struct lp_exec *topmost(struct lp_exec *e)
 			break;
 	}
 	return e;
+}
+
+/* The ring is there: goes along it once more and says so. Under the graph lock, so nobody on it has moved:
+ * the place of one that waits in the graph stays. */
+static void describe_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
+{
+	size_t at = 0;
+	for (int steps = 0; o; steps++) {
+		const char *name = lp_class_short_name(o->cls), *who = strcmp(name, "future") == 0 ? "task" : "owner";
+		say(&at, "%s %p, whose %s ", name, (void *)o, who);
+		struct lp_exec *next = topmost(o->cls->holder(o));
+		if (next != e && blocks && lp_exec_same_thread(next, e)) {
+			say(&at, "is a coroutine of this Lua state, which could not run meanwhile");
+			return;
+		}
+		if (!next || next == e || steps == 7) {
+			say(&at, next == e ? "is this task" : "waits for ... this task");
+			return;
+		}
+		if (next->place.source)
+			say(&at, "waits at %s:%d for ", next->place.source, next->place.line);
+		else
+			say(&at, "waits for ");
+		o = next->waits_on;
+	}
 }
 
 /* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
