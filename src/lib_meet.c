@@ -92,11 +92,19 @@ static int meeting_take(lua_State *L)
 	return 1;
 }
 
+/* children_ours(): the host's SIGCHLD handler waits for all children: os.h. */
+static int children_ours(lua_State *L)
+{
+	(void)L;
+	lp_children_ours();
+	return 0;
+}
+
 void lp_open_meet(lua_State *L, int state)
 {
 	static const luaL_Reg methods[] = {{"path", meeting_path}, {"accept", meeting_accept}, {"take", meeting_take},
 		{"close", meeting_close}, {"__gc", meeting_close}, {NULL, NULL}};
-	static const luaL_Reg functions[] = {{"meet", meet}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"meet", meet}, {"children_ours", children_ours}, {NULL, NULL}};
 	(void)state;
 	lua_newtable(L);
 	luaL_setfuncs(L, methods, 0);

@@ -384,7 +384,55 @@ void lp_child_signals(bool inside)
 	}
 }
 
-int lp_shell(const char *command)
+static lp_mutex children_lock;
+static bool children_ours;            /* [children_lock] */
+static unsigned children_held;        /* [children_lock] */
+static struct sigaction host_handler; /* [children_lock] of SIGCHLD, while some are held */
+
+static void renew_children(void)
+{
+	if (children_held)
+		sigaction(SIGCHLD, &host_handler, NULL);
+	children_held = 0; /* they are the parent's */
+}
+
+__attribute__((constructor)) static void children_open(void)
+{
+	lp_fork_guard(&children_lock);
+	lp_fork_child(renew_children);
+}
+
+void lp_children_ours(void)
+{
+	lp_lock(&children_lock);
+	children_ours = true;
+	lp_unlock(&children_lock);
+}
+
+void lp_children_hold(void)
+{
+	static const struct sigaction rest = {.sa_handler = SIG_DFL};
+	lp_lock(&children_lock);
+	if (children_ours && children_held++ == 0)
+		sigaction(SIGCHLD, &rest, &host_handler);
+	lp_unlock(&children_lock);
+}
+
+void lp_children_let_go(void)
+{
+	bool missed = false;
+	lp_lock(&children_lock);
+	if (children_held && --children_held == 0) {
+		siginfo_t info = {0};
+		sigaction(SIGCHLD, &host_handler, NULL);
+		missed = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+	}
+	lp_unlock(&children_lock);
+	if (missed)
+		kill(getpid(), SIGCHLD);
+}
+
+static int run_shell(const char *command)
 {
 	extern char **environ;
 	char *argv[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
@@ -408,6 +456,15 @@ int lp_shell(const char *command)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -1;
+	return status;
+}
+
+int lp_shell(const char *command)
+{
+	lp_children_hold();
+	int status = run_shell(command), err = errno;
+	lp_children_let_go();
+	errno = err;
 	return status;
 }
 

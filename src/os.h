@@ -100,6 +100,11 @@ void lp_thread_name(const char *name); /* of the calling thread; cut to 15 bytes
 size_t lp_stack_left(void);            /* bytes of C stack left, conservative; 0: not known */
 unsigned lp_cpu_count(void);           /* affinity mask and cgroup quota, at least 1 */
 void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts a child process */
+/* A host whose SIGCHLD handler waits for every child of the process, ours too (nginx does): with lp_children_ours(), such
+ * a handler rests while at least one child is held. It is run afterwards if others have ended meanwhile. */
+void lp_children_ours(void);
+void lp_children_hold(void);
+void lp_children_let_go(void);
 /* system(3) for workers: the shell gets an ordinary signal mask, and the process does not ignore Ctrl-C
  * meanwhile. The shell's wait status, or -1 and errno. */
 int lp_shell(const char *command);

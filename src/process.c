@@ -125,9 +125,12 @@ static int spawn(struct lp_process *p, const struct lp_start *how, posix_spawn_f
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	pid_t pid;
+	lp_children_hold();
 	err = posix_spawnp(&pid, how->argv[0], plan, &attr, how->argv, how->envp ? how->envp : environ);
 	if (!err)
 		p->pid = pid;
+	else
+		lp_children_let_go();
 	posix_spawnattr_destroy(&attr);
 	return err;
 }
@@ -179,6 +182,7 @@ bool lp_process_ended(struct lp_process *p)
 	if (r == 0 || (r < 0 && errno == EINTR))
 		return false;
 	p->reaped = true;
+	lp_children_let_go();
 	p->lost = r < 0; /* the host ignores SIGCHLD, or waits for all children */
 	return true;
 }
@@ -251,6 +255,7 @@ void lp_process_end(struct lp_process *p, lp_time deadline)
 		if (!await_end(p, lp_now() + LP_SECOND)) {
 			adopt(p->pid);
 			p->reaped = p->lost = true;
+			lp_children_let_go();
 		}
 	}
 	/* Its children: a group lives, and keeps its number, as long as one of them does. */

@@ -26,6 +26,8 @@ local LONGEST = 2000000     -- seconds: nginx keeps milliseconds in 31 bits
 local SHORT_LOOK, LONG_LOOK = 0.001, 0.016
 local START_TIMEOUT = 0.05  -- the reader should run by then
 
+core.children_ours() -- nginx's handler of SIGCHLD takes the status of every child
+
 -- ---- who can wait ----
 
 -- By the name that ngx.get_phase has for it: how users call it; false: it may be suspended.

@@ -71,6 +71,8 @@ describe("waiting in nginx", function()
 				["/across"] = [[mutex:lock() local f = pool.async(function(x) return x end, 1) f:await() pool.sleep(0.001)
 					mutex:unlock() ngx.say "unlocked"]],
 				["/run"] = [[ngx.say((pool.run { "sh", "-c", "until [ -e '" .. ngx.var.arg_file .. "' ]; do sleep 0.01; done" }).code)]],
+				["/code"] = [[local a = pool.run { "sh", "-c", "exit 3" } local b = pool.run { "true" }
+					ngx.say(a.code, " ", b.code, " ", (pool.async(function() return (os.execute "exit 0") end):await()))]],
 				["/read"] = [[ngx.say(#pool.fs.read "/proc/version" > 0)]],
 				["/group"] = [[local g, sum = pool.group(), pool.counter()
 					for i = 1, 3 do g:async(function(n, x) n:add(x) end, sum, i) end
@@ -185,6 +187,14 @@ describe("waiting in nginx", function()
 		assert.equal("6", body "/group")
 		assert.equal("1", body "/pool-timer")
 		assert.equal("1first", body "/any")
+	end)
+
+	it("the status of a subprocess is not lost to nginx, which waits for all children", function()
+		for _ = 1, 10 do
+			local list = {}
+			for i = 1, 4 do list[i] = server:open "/code" end
+			for i = 1, 4 do assert.equal("3 0 0\n", select(2, list[i]:finish())) end
+		end
 	end)
 
 	it("the log has none of our lines", function()
