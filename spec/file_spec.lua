@@ -335,7 +335,7 @@ describe("a file of pool.fs", function()
 
 		it("in a scope", function()
 			local f = file_with "x"
-			assert.equal("x", f:with(function(n) return f:read(n) end, 1))
+			assert.equal("x", f:with(function(file, n) return file:read(n) end, 1))
 			assert.is_true(f:is_closed())
 			f = file_with "x"
 			assert.error_matches(function() f:with(function() error "inside" end) end, "inside")

@@ -598,7 +598,7 @@ void lp_open_file(lua_State *L, int state)
 		{"lock", file_lock}, {"try_lock", file_try_lock}, {"unlock", file_unlock}, {"close", file_close},
 		{"is_closed", file_is_closed}, {"path", file_path}, {NULL, NULL}};
 	static const luaL_Reg meta[] = {{"__tostring", file_tostring}, {"__close", file_close}, {NULL, NULL}};
-	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave};
+	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave, true};
 	lua_newtable(L);
 	lua_pushcfunction(L, job_gc);
 	lua_setfield(L, -2, "__gc");

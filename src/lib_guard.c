@@ -73,6 +73,11 @@ static int with(lua_State *L)
 {
 	luaL_checkany(L, 1);
 	check_callable(L);
+	if (scope_of(L)->gives) {
+		luaL_checkstack(L, 1, "too many arguments");
+		lua_pushvalue(L, 1);
+		lua_insert(L, 3);
+	}
 	return scope_of(L)->enter(L, with_entered);
 }
 
@@ -119,7 +124,9 @@ void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
 {
 	static const char text[] = "local pcall, enter, leave = ... "
 		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, ...)) end";
-	if (luaL_loadbuffer(L, text, sizeof text - 1, "=lua-pool") != 0)
+	static const char giving[] = "local pcall, enter, leave = ... "
+		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, self, ...)) end";
+	if (luaL_loadstring(L, scope->gives ? giving : text) != 0)
 		lua_error(L);
 	lua_getglobal(L, "pcall");
 	for (int i = 0; i < 2; i++) {

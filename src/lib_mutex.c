@@ -178,7 +178,7 @@ void lp_open_mutex(lua_State *L, int state)
 	static const char *const blocking[] = {"lock", "guard", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", mutex_tostring}, {"__gc", mutex_gc}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"mutex", mutex_new}, {NULL, NULL}};
-	static const struct lp_scope scope = {with_enter, with_entered, NULL, with_leave};
+	static const struct lp_scope scope = {with_enter, with_entered, NULL, with_leave, false};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_mtx_class, methods, meta, 1);
 	lp_blocking_methods(L, state, &lp_mtx_class, blocking);

@@ -324,7 +324,7 @@ void lp_open_run(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"run_start", run_start}, {"run_step", run_step}, {"run_stdin", run_stdin},
 		{"run_shut", run_shut}, {"run_new", run_new}, {"run_result", run_result}, {"run_pid", run_pid}, {NULL, NULL}};
-	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave};
+	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave, false};
 	static const luaL_Reg none[] = {{NULL, NULL}};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_process_class, none, none, 1);

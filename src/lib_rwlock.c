@@ -207,8 +207,8 @@ void lp_open_rwlock(lua_State *L, int state)
 	static const char *const blocking[] = {"read_lock", "write_lock", "read_guard", "write_guard", NULL};
 	static const luaL_Reg meta[] = {{"__tostring", rwlock_tostring}, {"__gc", rwlock_gc}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"rwlock", rwlock_new}, {NULL, NULL}};
-	static const struct lp_scope reading = {enter_reading, with_entered, with_failed, with_leave},
-		writing = {enter_writing, with_entered, with_failed, with_leave};
+	static const struct lp_scope reading = {enter_reading, with_entered, with_failed, with_leave, false},
+		writing = {enter_writing, with_entered, with_failed, with_leave, false};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_rwlock_class, methods, meta, 1);
 	lp_blocking_methods(L, state, &lp_rwlock_class, blocking);

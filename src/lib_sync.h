@@ -26,6 +26,7 @@ struct lp_scope {
 	void (*entered)(struct lp_node *n);       /* it was consumed; may be NULL */
 	void (*failed)(struct lp_node *n);        /* it was not; may be NULL */
 	void (*leave)(lua_State *L, bool failed); /* raises only if !failed */
+	bool gives;                               /* fn gets the object as its first argument: what was opened, not a lock */
 };
 /* Pushes the method. `scope` is static; the functions find the state as usual. */
 void lp_push_with(lua_State *L, int state, const struct lp_scope *scope);

@@ -123,7 +123,7 @@ void lp_open_temp(lua_State *L, int state)
 	static const luaL_Reg methods[] = {{"path", tempdir_path}, {"remove", tempdir_remove}, {NULL, NULL}};
 	static const luaL_Reg meta[] = {{"__tostring", tempdir_tostring}, {"__close", tempdir_remove}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"fs_tempdir", fs_tempdir}, {"fs_random", fs_random}, {NULL, NULL}};
-	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave};
+	static const struct lp_scope scope = {with_enter, NULL, NULL, with_leave, true};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &tempdir_class, methods, meta, 1);
 	lp_set_with(L, state, &tempdir_class, "with", &scope);
