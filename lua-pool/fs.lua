@@ -9,7 +9,7 @@ local sys = require "lua-pool.fs.sys"
 require "lua-pool.fs.file"
 
 local parts = {}
-for _, name in ipairs { "names", "whole", "temp", "walk", "glob", "lines", "many" } do
+for _, name in ipairs { "names", "whole", "temp", "walk", "glob", "lines", "many", "watch" } do
 	parts[#parts + 1] = require("lua-pool.fs." .. name)
 end
 

@@ -95,7 +95,7 @@ static void close_all(struct lp_channel *ch, struct lp_wakes *w)
  * could add a count meanwhile, and none of them runs. */
 static bool given_up(struct lp_channel *ch)
 {
-	if (!ch->stuck || lp_channel_closed(ch) || atomic_load(&ch->obj.refs) != ch->stuck)
+	if (!ch->stuck || ch->source || lp_channel_closed(ch) || atomic_load(&ch->obj.refs) != ch->stuck)
 		return false;
 	/* One that was cancelled is about to go on, and may send. It has a handle: it will look again. */
 	for (int i = 0; i < 2; i++) {
@@ -280,6 +280,9 @@ static void channel_destroy(struct lp_obj *o)
 		lp_lock(&ch->lock);
 		lp_unlock(&ch->lock);
 	}
+	struct lp_obj *source = ch->source;
+	ch->source = NULL;
+	lp_release(source); /* first: until then it may put in messages */
 	ch->next_dead = dead;
 	dead = ch;
 	if (current)
@@ -322,6 +325,7 @@ struct lp_channel *lp_channel_new(size_t capacity)
 	lp_list_init(&ch->senders);
 	lp_list_init(&ch->receivers);
 	ch->stuck = 0;
+	ch->source = NULL;
 	return ch;
 }
 
@@ -332,8 +336,11 @@ bool lp_channel_close(struct lp_channel *ch)
 	bool open = !lp_channel_closed(ch);
 	if (open)
 		close_all(ch, &wakes);
+	struct lp_obj *source = ch->source;
+	ch->source = NULL;
 	lp_unlock(&ch->lock);
 	lp_wake_all(&wakes);
+	lp_release(source);
 	return open;
 }
 

@@ -45,6 +45,8 @@ struct lp_channel {
 	struct lp_link receivers;        /* [lock] */
 	uint32_t stuck;                  /* [lock] queued nodes with LP_CHANNEL_ONLY */
 	struct lp_channel *next_dead;    /* being destroyed */
+	struct lp_obj *source;           /* counted; what sends without being asked, until it is closed: released then. NULL: nothing;
+	                                  * set before the channel is shared, taken away under lock */
 };
 
 extern const struct lp_class lp_channel_class;

@@ -283,5 +283,6 @@ void lp_open_fs(lua_State *L, int state)
 	lp_open_tree(L, state);
 	lp_open_replace(L, state);
 	lp_open_temp(L, state);
+	lp_open_watch(L, state);
 	lp_open_file(L, state);
 }

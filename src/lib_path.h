@@ -37,6 +37,7 @@ void lp_open_whole(lua_State *L, int state);
 void lp_open_tree(lua_State *L, int state);
 void lp_open_replace(lua_State *L, int state);
 void lp_open_temp(lua_State *L, int state);
+void lp_open_watch(lua_State *L, int state);
 
 /* Removes a name and, if it is a folder, all that is in it. s may be NULL: then nothing stops it. 0 or an errno. */
 int lp_remove_tree(struct lp_state *s, int dir, const char *name);
