@@ -10,6 +10,8 @@ local futures = require "lua-pool.futures"
 local loop = require "lua-pool.loop"
 local map = require "lua-pool.map"
 local options = require "lua-pool.options"
+local scope = require "lua-pool.scope"
+local warn = require "lua-pool.warn"
 local worker = require "lua-pool.worker"
 require "lua-pool.array" -- it adds methods
 
@@ -22,6 +24,7 @@ local pool = {
 	loop = loop.loop,
 	sleep_until = clock.sleep_until,
 	shield = cancel.shield, deadline = cancel.deadline,
+	scope = scope.scope, warn = warn,
 	group = group.new, named = require "lua-pool.named",
 	all = futures.all, any = futures.any, as_completed = futures.as_completed,
 }

@@ -5,6 +5,7 @@ local core = require "lua-pool.core"
 local batch = require "lua-pool.batch"
 local options = require "lua-pool.options"
 local progress = require "lua-pool.progress"
+local scope = require "lua-pool.scope"
 
 local map = {}
 local wait_any = core.wait_any
@@ -161,12 +162,14 @@ local function feed(from)
 	end
 end
 
+local watch
 local Imap = {}
 Imap.__index = Imap
 Imap.__name = "lua-pool.imap"
 
 -- Keeps the window full. An error of the iterator is kept until the elements before it were answered.
 local function fill(self)
+	local more = false
 	while not self.ended and #self.running < self.window do
 		local calls, n = {}, 0
 		local size = self.next_size(0)
@@ -182,8 +185,10 @@ local function fill(self)
 		end
 		if n > 0 then
 			self.running[#self.running + 1] = { n = n, future = self.pool:async(batch.calls, self.fn, calls, n) }
+			more = true
 		end
 	end
+	if more then watch(self) end
 end
 
 local function close(self)
@@ -192,6 +197,7 @@ local function close(self)
 	cancel_all(self.running)
 	self.finish()
 	self.running, self.ready = {}, nil
+	if self.box then self.box.running = nil end
 end
 
 local function advance(self)
@@ -237,14 +243,34 @@ function Imap:__call()
 	return unpack(r, 1, r.n)
 end
 
---- Ends the iteration: what has not been answered is cancelled. A loop that is left early does it by itself (5.4).
+--- Ends the iteration: what has not been answered is cancelled and waited for. On Lua 5.4 a loop that is left early does it by
+--- itself; elsewhere it:with(function() for … in it do … end end) does, or the collector, which only cancels.
 function Imap:close()
 	close(self)
 end
 
+Imap.with = scope.with
 Imap.__close = close
-Imap.__gc = function(self)
-	for _, b in ipairs(self.running) do b.future:cancel(0) end
+
+-- An iterator that is dropped is noticed by the collector. Finalisers run in the reverse order of creation, and those of the futures
+-- would let the tasks go on: so what watches them is made anew whenever there are new ones. Lua 5.1 finalises no tables: there
+-- it is a userdata. Nothing is raised: LuaJIT lets an error in a finaliser strike wherever it is (and may crash).
+local protected = core.rawpcall or pcall
+local newproxy = rawget(_G, "newproxy")
+
+local function dropped(box)
+	for _, b in ipairs(box.running or {}) do protected(b.future.cancel, b.future, 0) end
+end
+local Box = { __gc = dropped }
+
+function watch(self)
+	if self.box then self.box.running = nil end
+	self.box = setmetatable({ running = self.running }, Box)
+	if newproxy then
+		local box = self.box
+		self.proxy = newproxy(true)
+		getmetatable(self.proxy).__gc = function() dropped(box) end
+	end
 end
 
 --- imap(fn, iterator [, opts]) -> iterator of fn's results, with a bounded number of elements under way. The iterator

@@ -315,7 +315,6 @@ describe("imap", function()
 			results = nil -- luacheck: ignore
 		end
 		both.collect()
-		if not both.has_close then p:cancel_all() end -- 5.1 tables have no finalisers: documented
 		assert.is_true(p:close(30))
 	end)
 

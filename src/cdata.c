@@ -25,7 +25,9 @@ enum lp_cdata_kind lp_cdata_get(lua_State *L, int index, uint64_t *bits)
 	index = lua_absindex(L, index);
 	push_helper(L, &key,
 		"local ffi = require 'ffi' local i64, u64 = ffi.typeof 'int64_t', ffi.typeof 'uint64_t'\n"
+		"local tostring, sub = tostring, string.sub\n"
 		"return function(x)\n"
+		"  if sub(tostring(x), 1, 6) == 'ctype<' then return end\n" /* to istype a type is of its own type */
 		"  if ffi.istype(i64, x) then return 0, ffi.string(ffi.new('int64_t[1]', x), 8) end\n"
 		"  if ffi.istype(u64, x) then return 1, ffi.string(ffi.new('uint64_t[1]', x), 8) end\n"
 		"end");

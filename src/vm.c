@@ -36,6 +36,31 @@ static int vm_panic(lua_State *L)
 	return 0;
 }
 
+#if !LP_LUAJIT
+/* As that of luaL_newstate, for a state that was made without it: off until warn "@on", one write for a line. */
+static void vm_warn(void *ud, const char *piece, int to_be_continued)
+{
+	struct lp_worker *w = ud;
+	size_t used = strlen(w->warning), n = strlen(piece);
+	if (used == 0 && !to_be_continued && piece[0] == '@') {
+		if (strcmp(piece, "@on") == 0)
+			w->warns = true;
+		else if (strcmp(piece, "@off") == 0)
+			w->warns = false;
+		return;
+	}
+	if (n >= sizeof w->warning - used)
+		n = sizeof w->warning - used - 1;
+	memcpy(w->warning + used, piece, n);
+	w->warning[used + n] = '\0';
+	if (to_be_continued)
+		return;
+	if (w->warns)
+		fprintf(stderr, "Lua warning: %s\n", w->warning);
+	w->warning[0] = '\0';
+}
+#endif
+
 static int vm_setup(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
@@ -107,6 +132,11 @@ bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 	if (!L)
 		return false;
 	lua_atpanic(L, vm_panic);
+#if !LP_LUAJIT
+	w->warns = false;
+	w->warning[0] = '\0';
+	lua_setwarnf(L, vm_warn, w);
+#endif
 	/* Setup and init run as an actor of their own: they may wait, and are nobody's task. */
 	struct lp_actor actor;
 	lp_actor_init(&actor);

@@ -34,6 +34,8 @@ struct lp_worker {
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
 	lua_State *spare;            /* [worker] a coroutine ready for the next inlined task; anchored */
 	lua_State *volatile running; /* [worker] the coroutine that runs a task's Lua code now; read by our signal handler */
+	bool warns;                  /* [worker] warn "@on" */
+	char warning[500];           /* [worker] the pieces of a warning that has not ended */
 	bool catching;               /* [worker] lp_pcall_in_handler is active */
 	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
 	struct lp_kept_hook {        /* [worker, its signal handler] the debug hook that ours displaced, and where */
