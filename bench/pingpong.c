@@ -1,6 +1,7 @@
 /* pingpong: what the machine itself needs, for the table of bench/run.lua. Prints "name nanoseconds":
  *   same    a round trip between two threads on one core, each woken by a futex
  *   other   the same between two cores (0 if there is only one)
+ *   line    the same between two cores that spin: what moving one cache line there and back takes (0 if there is one)
  *   memcpy  1 MiB into fresh memory, which is freed again
  * Each is the median of several runs. */
 #define _GNU_SOURCE
@@ -48,13 +49,33 @@ static void pin(int core)
 	pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
+static int spinning; /* written while there is one thread */
+
+static void await_spinning(uint32_t mine)
+{
+	while (atomic_load_explicit(&ball, memory_order_acquire) != mine) {
+#if defined(__x86_64__)
+		__builtin_ia32_pause();
+#endif
+	}
+}
+
+static void turn(uint32_t mine)
+{
+	if (spinning) {
+		await_spinning(mine);
+		atomic_store_explicit(&ball, !mine, memory_order_release);
+	} else {
+		await(mine);
+		pass(!mine);
+	}
+}
+
 static void *second(void *core)
 {
 	pin(*(int *)core);
-	for (int i = 0; i < ROUNDS; i++) {
-		await(1);
-		pass(0);
-	}
+	for (int i = 0; i < ROUNDS; i++)
+		turn(1);
 	return NULL;
 }
 
@@ -66,13 +87,23 @@ static double round_trip(int core)
 	if (pthread_create(&t, NULL, second, &cores[core]))
 		exit(1);
 	double start = now();
-	for (int i = 0; i < ROUNDS; i++) {
-		pass(1);
+	for (int i = 0; i < ROUNDS; i++)
+		turn(0);
+	if (spinning)
+		await_spinning(0);
+	else
 		await(0);
-	}
 	double took = now() - start;
 	pthread_join(t, NULL);
 	return took / ROUNDS;
+}
+
+static double spinning_round_trip(int core)
+{
+	spinning = 1;
+	double took = round_trip(core);
+	spinning = 0;
+	return took;
 }
 
 static double copy(int unused)
@@ -119,10 +150,12 @@ int main(void)
 		if (CPU_ISSET(i, &set))
 			cores[ncores++] = i;
 	report("same", round_trip, 0);
-	if (ncores > 1)
+	if (ncores > 1) {
 		report("other", round_trip, 1);
-	else
-		puts("other 0");
+		report("line", spinning_round_trip, 1);
+	} else {
+		puts("other 0\nline 0");
+	}
 	report("memcpy", copy, 0);
 	return 0;
 }

@@ -32,8 +32,8 @@ local m = context.machine
 
 print(("%s, %d workers, %s%s"):format(jit and jit.version or _VERSION, context.cores, machine_name(),
 	harness.luv and "" or ", without lua-luv"))
-print(("futex ping-pong: %s on one core, %s between cores; memcpy of 1 MiB: %s")
-	:format(harness.show.time(m.same), harness.show.time(m.other), harness.show.time(m.memcpy)))
+print(("futex ping-pong: %s on one core, %s between cores, %s when both spin; memcpy of 1 MiB: %s")
+	:format(harness.show.time(m.same), harness.show.time(m.other), harness.show.time(m.line), harness.show.time(m.memcpy)))
 local others = harness.others()
 print()
 harness.head()
