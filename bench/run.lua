@@ -10,6 +10,7 @@ local harness = require "bench.harness"
 -- One file per subject; each answers a list of rows {name, measure = function(context, report)}.
 local subjects = {
 	"core",
+	"cancel",
 	"files",
 	"together",
 }

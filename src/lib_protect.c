@@ -18,22 +18,15 @@ static bool own(lua_State *L, int index)
 	return lp_is_own_stop(L, index, lp_state(L)->exec->actor);
 }
 
-static bool told(lua_State *L)
+static bool was_told(struct lp_state *s)
 {
-	struct lp_exec *e = lp_state(L)->exec;
+	struct lp_exec *e = s->exec;
 	return e && e->actor && (lp_cancel_word(e->actor) & LP_CANCEL_DELIVERED);
 }
 
 static bool ends_task(lua_State *L, int index, bool told_before)
 {
-	return own(L, index) || (!told_before && told(L));
-}
-
-/* A coroutine may have come back because a system call in it was cut off; the hook that was to tell the task is on
- * the coroutine. */
-static bool is_to_be_told(lua_State *L)
-{
-	return lp_interrupted(lp_state(L)->exec);
+	return own(L, index) || (!told_before && was_told(lp_state(L)));
 }
 
 /* ---- pcall, xpcall ---- */
@@ -41,9 +34,8 @@ static bool is_to_be_told(lua_State *L)
 /* ctx: values below the results, and whether the task had been told before. */
 enum { EXTRA = 3, TOLD_BEFORE = 4 };
 
-static int finish_pcall(lua_State *L, int status, lua_KContext ctx)
+static int finish(lua_State *L, struct lp_state *s, int status, lua_KContext ctx)
 {
-	struct lp_state *s = lp_state(L);
 	if (s->worker)
 		s->worker->running = L;
 	if (status != LUA_OK && status != LUA_YIELD) {
@@ -56,14 +48,19 @@ static int finish_pcall(lua_State *L, int status, lua_KContext ctx)
 	return lua_gettop(L) - (int)(ctx & EXTRA);
 }
 
+static int finish_pcall(lua_State *L, int status, lua_KContext ctx)
+{
+	return finish(L, lp_state(L), status, ctx);
+}
+
 static int protected_call(lua_State *L)
 {
+	struct lp_state *s = lp_state(L);
 	luaL_checkany(L, 1);
 	lua_pushboolean(L, 1);
 	lua_insert(L, 1);
-	lua_KContext ctx = told(L) ? TOLD_BEFORE : 0;
-	int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, ctx, finish_pcall);
-	return finish_pcall(L, status, ctx);
+	lua_KContext ctx = was_told(s) ? TOLD_BEFORE : 0;
+	return finish(L, s, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, ctx, finish_pcall), ctx);
 }
 
 /* The user's handler is not for the task's own end. Upvalues: state, handler. */
@@ -89,7 +86,7 @@ static int protected_call_handled(lua_State *L)
 	lua_pushboolean(L, 1);
 	lua_pushvalue(L, 1);
 	lua_rotate(L, 3, 2);
-	lua_KContext ctx = 2 | (told(L) ? TOLD_BEFORE : 0);
+	lua_KContext ctx = 2 | (was_told(lp_state(L)) ? TOLD_BEFORE : 0);
 	int status = lua_pcallk(L, n - 2, LUA_MULTRET, 2, ctx, finish_pcall);
 	return finish_pcall(L, status, ctx);
 }
@@ -103,9 +100,8 @@ static lua_State *check_coroutine(lua_State *L)
 	return co;
 }
 
-static int resume(lua_State *L, lua_State *co, int nargs)
+static int resume(lua_State *L, struct lp_worker *w, lua_State *co, int nargs)
 {
-	struct lp_worker *w = lp_state(L)->worker;
 	int results;
 	if (!lua_checkstack(co, nargs)) {
 		lua_pushliteral(L, "too many arguments to resume");
@@ -144,17 +140,19 @@ static int close_coroutine(lua_State *L, lua_State *co)
 
 static int coroutine_resume(lua_State *L)
 {
+	struct lp_state *s = lp_state(L);
 	lua_State *co = check_coroutine(L);
-	bool told_before = told(L);
-	int results = resume(L, co, lua_gettop(L) - 1);
-	if (results < 0 && (ends_task(L, -1, told_before) || is_to_be_told(L))) {
-		/* The task ends: nobody will close it later, as a program could after an error. */
-		if (close_coroutine(L, co) != LUA_OK)
+	bool told_before = was_told(s);
+	int results = resume(L, s->worker, co, lua_gettop(L) - 1);
+	if (results < 0 && (ends_task(L, -1, told_before) || lp_interrupted(s->exec))) {
+		/* The task ends: nobody will close it later, as a program could after an error. (One that could not be
+		 * resumed is none of those: it may be running.) */
+		if (lua_status(co) > LUA_YIELD && close_coroutine(L, co) != LUA_OK)
 			lua_xmove(co, L, 1);
-		return ends_task(L, -1, told_before) ? lua_error(L) : lp_raise_interrupt(L, lp_state(L));
+		return ends_task(L, -1, told_before) ? lua_error(L) : lp_raise_interrupt(L, s);
 	}
-	if (is_to_be_told(L))
-		return lp_raise_interrupt(L, lp_state(L));
+	if (lp_interrupted(s->exec))
+		return lp_raise_interrupt(L, s);
 	lua_pushboolean(L, results >= 0);
 	lua_insert(L, -(results < 0 ? 2 : results + 1));
 	return results < 0 ? 2 : results + 1;
@@ -163,10 +161,12 @@ static int coroutine_resume(lua_State *L)
 /* Upvalues: state, coroutine. */
 static int wrapped(lua_State *L)
 {
+	struct lp_state *s = lp_state(L);
 	lua_State *co = lua_tothread(L, lua_upvalueindex(2));
-	int results = resume(L, co, lua_gettop(L));
+	int results = resume(L, s->worker, co, lua_gettop(L));
+	/* It may have come back because a system call in it was cut off: the hook that was to tell the task is on it. */
 	if (results >= 0)
-		return is_to_be_told(L) ? lp_raise_interrupt(L, lp_state(L)) : results;
+		return lp_interrupted(s->exec) ? lp_raise_interrupt(L, s) : results;
 	int status = lua_status(co);
 	if (status != LUA_OK && status != LUA_YIELD) { /* an error in it: closes what it left open */
 		status = close_coroutine(L, co);
@@ -200,7 +200,7 @@ static int coroutine_close(lua_State *L)
 		return luaL_error(L, "cannot close a running coroutine");
 	if (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar))
 		return luaL_error(L, "cannot close a normal coroutine");
-	bool told_before = told(L);
+	bool told_before = was_told(lp_state(L));
 	if (close_coroutine(L, co) == LUA_OK) {
 		lua_pushboolean(L, 1);
 		return 1;
@@ -213,7 +213,7 @@ static int coroutine_close(lua_State *L)
 /* load with a function as reader runs that function protected. Upvalues: state, the standard load. */
 static int load_chunk(lua_State *L)
 {
-	bool told_before = told(L);
+	bool told_before = was_told(lp_state(L));
 	lua_pushvalue(L, lua_upvalueindex(2));
 	lua_insert(L, 1);
 	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);

@@ -92,6 +92,26 @@ describe("a task that is told to end", function()
 	end)
 end)
 
+describe("a coroutine that cannot be resumed", function()
+	it("is left alone when the task is cancelled at that moment", function()
+		if not is54 or TSAN then return end
+		for _ = 1, scale(200, 20) do
+			local up = pool.event()
+			local f = pool.async(function(u)
+				u:set()
+				local dead = coroutine.create(function() end)
+				coroutine.resume(dead)
+				while true do
+					coroutine.resume(coroutine.running()) -- itself
+					coroutine.resume(dead)
+				end
+			end, up)
+			up:wait()
+			assert.is_true(f:cancel(20))
+		end
+	end)
+end)
+
 describe("coroutine.close in a task", function()
 	it("closes what may be closed, and says what not", function()
 		if not is54 then return end
