@@ -133,23 +133,20 @@ end
 
 -- ---- waiting ----
 
-local waiting = setmetatable({}, { __mode = "v" }) -- id of the wait -> w, which is on its coroutine's stack
+local waiting = setmetatable({}, { __mode = "v" }) -- id of the wait -> w, which lives as long as the wait
 
 -- For C: lets the loop go on. Returns when the wait may be over; C looks, and calls again if it is not.
-local function suspend(a, id, seconds)
+local function suspend(a, id, seconds, w)
 	if not id then return a.sleep(seconds) end
-	-- The fields that our adapters use: a table that need not grow.
-	local w = { wake = false, drop = false, thread = false, timer = false, semaphore = false }
 	waiting[id] = w
 	a.wait(w, seconds)
 	waiting[id] = nil
 end
 
 -- For C: the wait was given up from outside.
-local function dropped(id)
-	local w = waiting[id]
+local function dropped(id, w)
 	waiting[id] = nil
-	if w and w.drop then pcall(w.drop, w) end -- an error has nobody to go to: this may be a finaliser
+	if w.drop then pcall(w.drop, w) end -- an error has nobody to go to: this may be a finaliser
 end
 
 --- dispatch(): wakes all whose wait is over. The first error of a wake is raised when all were woken.

@@ -123,10 +123,8 @@ void lp_inbox_use(struct lp_inbox *i, int socket)
 		lp_inbox_announce(i);
 }
 
-void lp_inbox_collect(struct lp_inbox *i)
+static void take_ready(struct lp_inbox *i)
 {
-	if (i->read_fd >= 0) /* only this thread changes it */
-		lp_notice_clear(i->read_fd);
 	struct lp_later *l = atomic_exchange_explicit(&i->ready, NULL, memory_order_acquire);
 	struct lp_link *at = &i->taken;
 	if (!l)
@@ -140,6 +138,13 @@ void lp_inbox_collect(struct lp_inbox *i)
 	}
 }
 
+void lp_inbox_collect(struct lp_inbox *i)
+{
+	if (i->read_fd >= 0) /* only this thread changes it */
+		lp_notice_clear(i->read_fd);
+	take_ready(i);
+}
+
 struct lp_later *lp_inbox_next(struct lp_inbox *i)
 {
 	struct lp_link *l = lp_list_take_first(&i->taken);
@@ -149,7 +154,7 @@ struct lp_later *lp_inbox_next(struct lp_inbox *i)
 void lp_inbox_forget(struct lp_later *l)
 {
 	if (l->pushed && !l->collected)
-		lp_inbox_collect(l->inbox);
+		take_ready(l->inbox); /* the announcement stays: it is for the others */
 	if (lp_linked(&l->link))
 		lp_list_remove(&l->link);
 }

@@ -5,11 +5,17 @@
 #include "inbox.h"
 #include "suspend.h"
 
+/* Not lp_state(): an adapter that calls for a coroutine is no reason to remember that one. */
+static struct lp_inbox *inbox_of(lua_State *L)
+{
+	return lp_state_inbox(L, lua_touserdata(L, lua_upvalueindex(1)));
+}
+
 /* inbox_fd() -> the descriptor that is readable when waits are over; watched by the loop, never read by it
  * / nil, why, errno. */
 static int inbox_fd(lua_State *L)
 {
-	int fd = lp_inbox_fd(lp_state_inbox(L, lp_state(L)));
+	int fd = lp_inbox_fd(inbox_of(L));
 	if (fd >= 0) {
 		lua_pushinteger(L, fd);
 		return 1;
@@ -26,20 +32,20 @@ static int inbox_fd(lua_State *L)
 static int inbox_use(lua_State *L)
 {
 	int fd = lua_isnoneornil(L, 1) ? -1 : (int)lp_check_int(L, 1, 0, INT32_MAX);
-	lp_inbox_use(lp_state_inbox(L, lp_state(L)), fd);
+	lp_inbox_use(inbox_of(L), fd);
 	return 0;
 }
 
 /* inbox_collect(), then inbox_next() until nil: the ids (light userdata) of waits that are over. */
 static int inbox_collect(lua_State *L)
 {
-	lp_inbox_collect(lp_state_inbox(L, lp_state(L)));
+	lp_inbox_collect(inbox_of(L));
 	return 0;
 }
 
 static int inbox_next(lua_State *L)
 {
-	struct lp_later *l = lp_inbox_next(lp_state_inbox(L, lp_state(L)));
+	struct lp_later *l = lp_inbox_next(inbox_of(L));
 	if (l)
 		lua_pushlightuserdata(L, l);
 	else
@@ -50,7 +56,7 @@ static int inbox_next(lua_State *L)
 /* inbox_announce(): makes the descriptor readable. */
 static int inbox_announce(lua_State *L)
 {
-	lp_inbox_announce(lp_state_inbox(L, lp_state(L)));
+	lp_inbox_announce(inbox_of(L));
 	return 0;
 }
 

@@ -3,8 +3,8 @@
  * Two requests of one server that lock one mutex must wait for each other, and a deadline scope of one must not end
  * waits of the other. So under a loop it is not the Lua state that waits, owns and is told, but each coroutine that the
  * loop runs, together with the generators that it uses. A light thread is made when its coroutine first calls us, as
- * a userdata in a table with weak keys; when the coroutine is collected, what it still holds is given back as
- * abandoned.
+ * a userdata in a table with weak keys. When its coroutine has ended, what it still holds is given back as
+ * abandoned: by the first of its state that wants it, or when it is collected.
  *
  * `state->exec` is always that of the caller: lp_state() compares one pointer, and comes here when another
  * coroutine of the state has called. The one that it is right for is anchored, so that no new coroutine can have its
@@ -26,7 +26,7 @@ struct light {
 	uint32_t generation;
 };
 
-static const char lights_key, lives_key, current_key, light_key, light_maker;
+static const char lights_key, threads_key, lives_key, current_key, light_key, light_maker;
 
 static bool light_signalled(struct lp_exec *e)
 {
@@ -90,7 +90,10 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 	lua_pushvalue(L, -3);
 	lua_pushvalue(L, -3);
 	lua_rawset(L, -3);
-	lua_pop(L, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
+	lua_pushvalue(L, -4);
+	lua_rawsetp(L, -2, &light->exec);
+	lua_pop(L, 2);
 	lua_remove(L, -2);
 	return light;
 }
@@ -177,6 +180,44 @@ static int choose(lua_State *L)
 	return 1;
 }
 
+void lp_leave_coroutine(lua_State *L, struct lp_state *s)
+{
+	s->current = NULL;
+	lua_pushnil(L);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &current_key);
+}
+
+/* ---- the ends of light threads ---- */
+
+static bool is_dead(lua_State *L, lua_State *co)
+{
+	lua_Debug ar;
+	if (co == L || lua_status(co) == LUA_YIELD)
+		return false;
+	return lua_status(co) != LUA_OK || (!lua_getstack(co, 0, &ar) && lua_gettop(co) == 0);
+}
+
+bool lp_bury(lua_State *L, struct lp_state *s, struct lp_obj *o)
+{
+	if (!o->cls->holder || o->generation != lp_generation || !lua_checkstack(L, 2))
+		return false;
+	lp_graph_lock(); /* keeps the memory of a worker's */
+	struct lp_exec *e = o->cls->holder(o);
+	bool ours = e && e->host == &s->host->exec;
+	lp_graph_unlock();
+	if (!ours)
+		return false;
+	/* It holds something, so it was not finalised yet; its coroutine may have been collected. */
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
+	lua_rawgetp(L, -1, e);
+	lua_State *co = lua_tothread(L, -1);
+	bool dead = !co || is_dead(L, co);
+	lua_pop(L, 2);
+	if (dead)
+		lp_held_release(e->actor);
+	return dead;
+}
+
 void lp_state_switch(lua_State *L, struct lp_state *s)
 {
 	if (!s->host) {
@@ -200,20 +241,21 @@ void lp_state_switch(lua_State *L, struct lp_state *s)
 	lua_settop(L, top);
 }
 
-void lp_open_light(lua_State *L)
+static void new_weak_table(lua_State *L, const char *mode, const void *key)
 {
 	lua_newtable(L);
 	lua_newtable(L);
-	lua_pushliteral(L, "k");
+	lua_pushstring(L, mode);
 	lua_setfield(L, -2, "__mode");
 	lua_setmetatable(L, -2);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &lights_key);
-	lua_newtable(L);
-	lua_newtable(L);
-	lua_pushliteral(L, "kv");
-	lua_setfield(L, -2, "__mode");
-	lua_setmetatable(L, -2);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &lives_key);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void lp_open_light(lua_State *L)
+{
+	new_weak_table(L, "k", &lights_key);
+	new_weak_table(L, "v", &threads_key);
+	new_weak_table(L, "kv", &lives_key);
 	lua_newtable(L);
 	lua_pushcfunction(L, light_gc);
 	lua_setfield(L, -2, "__gc");

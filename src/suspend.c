@@ -46,6 +46,20 @@ static void finish(struct record *r, int fired)
 		r->exec->actor->shield--;
 }
 
+/* What a record anchors lies in a table. */
+enum { KEPT_LIGHT = 1, KEPT_ADAPTER, KEPT_W, KEPT = KEPT_W }; /* on LuaJIT the stack of the function follows */
+
+static void push_kept(lua_State *L, int record, int which)
+{
+#if LP_LUAJIT
+	lua_getfenv(L, record);
+#else
+	lua_getiuservalue(L, record, 1);
+#endif
+	lua_rawgeti(L, -1, which);
+	lua_remove(L, -2);
+}
+
 /* The coroutine was closed or is collected while it waits: whatever the wait has consumed is given back. */
 static int record_gc(lua_State *L)
 {
@@ -68,7 +82,8 @@ static int record_gc(lua_State *L)
 	drop_counts(r);
 	if (r->s->host && lua_rawgetp(L, LUA_REGISTRYINDEX, &dropped_key) == LUA_TFUNCTION) {
 		lua_pushlightuserdata(L, &r->later);
-		lua_call(L, 1, 0);
+		push_kept(L, 1, KEPT_W);
+		lua_call(L, 2, 0);
 	}
 	return 0;
 }
@@ -95,8 +110,8 @@ static const char *const NO_YIELD = "cannot wait here: the coroutine is run by a
 	"and cannot be suspended inside a finaliser, a comparator of table.sort, a callback of another C function, or "
 	"while coroutine.close closes it";
 
-/* (request, on LuaJIT the stack of the caller ...) -> nothing: the thread is to be blocked; record, adapter;
- * or raises why the call cannot wait here. Called protected. */
+/* (request, on LuaJIT the stack of the caller ...) -> nothing: the thread is to be blocked; a record; or
+ * raises why the call cannot wait here. Called protected. */
 static int prepare(lua_State *L)
 {
 	struct request *q = lua_touserdata(L, 1);
@@ -120,44 +135,68 @@ static int prepare(lua_State *L)
 	};
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key);
 	lua_setmetatable(L, -2);
-	lua_createtable(L, top + 1, 0);
+	lua_createtable(L, KEPT + top - 1, 0);
 	lua_pushvalue(L, top + 2);
 	lp_push_light(L);
-	lua_rawseti(L, -2, 1);
-	lua_pushvalue(L, top + 1); /* the adapter */
-	lua_rawseti(L, -2, 2);
+	lua_rawseti(L, -2, KEPT_LIGHT);
+	lua_pushvalue(L, top + 1);
+	lua_rawseti(L, -2, KEPT_ADAPTER);
+	lua_createtable(L, 0, 4); /* the fields that our adapters use */
+	lua_rawseti(L, -2, KEPT_W);
 	for (int i = 2; i <= top; i++) {
 		lua_pushvalue(L, i);
-		lua_rawseti(L, -2, i + 1);
+		lua_rawseti(L, -2, KEPT + i - 1);
 	}
 #if LP_LUAJIT
 	lua_setfenv(L, -2);
 #else
 	lua_setiuservalue(L, -2, 1);
 #endif
-	lua_pushvalue(L, top + 1);
-	return 2;
+	return 1;
 }
 
-/* What `suspend` is told: the id, or nil of one that waits for the time alone; the seconds that are left. */
-static void push_wait(lua_State *L, struct record *r)
+/* Nobody tells when a coroutine ends: whoever waits for what it holds has to look. */
+#define LOOK_FOR_THE_DEAD (LP_SECOND / 4)
+
+static bool held_by_neighbour(struct record *r)
 {
+	bool any = false;
+	lp_graph_lock();
+	for (int i = 0; i < r->waiting.n && !any; i++) {
+		struct lp_obj *o = r->waiting.nodes[i].obj;
+		struct lp_exec *e = o->cls->holder ? o->cls->holder(o) : NULL;
+		any = e && e->host && lp_exec_same_thread(e, r->exec);
+	}
+	lp_graph_unlock();
+	return any;
+}
+
+/* What `suspend` is told: the adapter; the id, or nil of one that waits for the time alone; the seconds that are left;
+ * w. */
+static void push_wait(lua_State *L, struct record *r, int record)
+{
+	push_kept(L, record, KEPT_ADAPTER);
 	if (r->waiting.n)
 		lua_pushlightuserdata(L, &r->later);
 	else
 		lua_pushnil(L);
 	lp_time until = lp_actor_until(r->exec->actor, r->deadline);
+	if (held_by_neighbour(r) && until > lp_now() + LOOK_FOR_THE_DEAD)
+		until = lp_now() + LOOK_FOR_THE_DEAD;
 	if (until == LP_FOREVER) {
 		lua_pushnil(L);
 	} else {
 		lp_time left = until - lp_now();
 		lua_pushnumber(L, left > 0 ? (lua_Number)left / 1e9 : 0);
 	}
+	push_kept(L, record, KEPT_W);
 }
 
 /* Not yet over: LP_MUST_WAIT. Else it is finished. */
-static int look(struct record *r)
+static int look(lua_State *L, struct record *r)
 {
+	for (int i = 0; i < r->waiting.n && r->generation == lp_generation; i++)
+		lp_bury(L, r->s, r->waiting.nodes[i].obj);
 	bool (*signalled)(struct lp_exec *) = r->exec->signalled;
 	r->exec->signalled = NULL; /* Ctrl-C is the loop's business */
 	int answer = r->generation != lp_generation ? LP_CLOSING : lp_wait_look(r->exec, &r->later.wait, r->deadline);
@@ -172,70 +211,62 @@ static int look(struct record *r)
 }
 
 #if !LP_LUAJIT
-/* The stack: that of the function, the record, the adapter. */
+/* The stack: that of the function, the record. */
 static int resumed(lua_State *L, int status, lua_KContext context)
 {
 	struct record *r = (struct record *)context;
-	struct lp_state *s = lp_state(L);
 	(void)status;
 	for (;;) {
-		int answer = look(r);
+		int answer = look(L, r);
 		if (answer != LP_MUST_WAIT) {
 			lp_then then = r->then;
 			struct lp_node one = r->one, *nodes = r->waiting.nodes == &r->one ? &one : r->waiting.nodes;
 			lua_settop(L, r->top); /* closes the record, which is over */
-			return then(L, s, nodes, answer);
+			return then(L, lp_state(L), nodes, answer);
 		}
 		lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
-		lua_pushvalue(L, r->top + 2);
-		push_wait(L, r);
-		lua_callk(L, 3, 0, context, resumed);
+		push_wait(L, r, r->top + 1);
+		lua_callk(L, 4, 0, context, resumed);
 	}
 }
 #else
 static const char mark_key;
 
 /* The Lua function around us yields, and calls resume_record. */
-static int push_mark(lua_State *L, struct record *r, int record, int adapter)
+static int push_mark(lua_State *L, struct record *r, int record)
 {
-	record = lua_absindex(L, record);
-	adapter = lua_absindex(L, adapter);
 	lua_pushlightuserdata(L, (void *)&mark_key);
 	lua_pushvalue(L, record);
-	lua_pushvalue(L, adapter);
-	push_wait(L, r);
-	return 5;
+	push_wait(L, r, record);
+	return 6;
 }
 
 /* resume_record(record): by the Lua function around, after its coroutine was resumed. */
 static int resume_record(lua_State *L)
 {
 	struct record *r = lua_touserdata(L, 1);
-	struct lp_state *s = lp_state(L);
-	int answer = look(r);
+	int answer = look(L, r);
 	lua_settop(L, 1);
 	lua_getfenv(L, 1);
-	if (answer == LP_MUST_WAIT) {
-		lua_rawgeti(L, 2, 2);
-		return push_mark(L, r, 1, 3);
-	}
+	if (answer == LP_MUST_WAIT)
+		return push_mark(L, r, 1);
 	lp_then then = r->then;
 	struct lp_node one = r->one, *nodes = r->waiting.nodes == &r->one ? &one : r->waiting.nodes;
 	int top = r->top;
 	luaL_checkstack(L, top + LUA_MINSTACK, "too many values");
 	for (int i = 1; i <= top; i++)
-		lua_rawgeti(L, 2, i + 2);
+		lua_rawgeti(L, 2, KEPT + i);
 	lua_remove(L, 2);
 	lua_remove(L, 1);
-	return then(L, s, nodes, answer);
+	return then(L, lp_state(L), nodes, answer);
 }
 #endif
 
-/* The function's stack is as it was, with record and adapter on top. */
+/* The function's stack is as it was, with the record on top. */
 static int suspend(lua_State *L, struct record *r, struct request *q)
 {
 #if !LP_LUAJIT
-	r->top = lua_gettop(L) - 2;
+	r->top = lua_gettop(L) - 1;
 	lua_toclose(L, r->top + 1); /* coroutine.close ends the wait at once */
 #endif
 	if (!q->in_place && q->n)
@@ -255,7 +286,7 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 		return LP_DEADLOCK;
 	}
 	r->live = true;
-	r->s->current = NULL;
+	lp_leave_coroutine(L, r->s);
 	return 0;
 }
 
@@ -289,12 +320,22 @@ static int wait_blocking(lua_State *L, struct lp_state *s, struct request *q)
 	return answer;
 }
 
+static bool buried(lua_State *L, struct request *q)
+{
+	bool any = false;
+	for (int i = 0; i < q->n; i++)
+		any = lp_bury(L, q->s, q->nodes[i].obj) || any;
+	return any;
+}
+
 static int wait_then(lua_State *L, struct request *q)
 {
 	struct lp_state *s = q->s;
 	if (!s->exec || (!s->worker && !s->host))
 		return q->then(L, s, q->nodes, LP_CLOSING);
 	int answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
+	if (answer < 0 && s->host && s->loops && buried(L, q))
+		answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
 	if (answer != LP_MUST_WAIT)
 		return q->then(L, s, q->nodes, answer);
 	if (!s->host || !s->loops || (!s->asks_main && lp_is_main(L, s)))
@@ -311,7 +352,7 @@ static int wait_then(lua_State *L, struct request *q)
 		return q->then(L, s, q->nodes, LP_RAISED);
 	if (lua_gettop(L) == top)
 		return q->then(L, s, q->nodes, wait_blocking(L, s, q));
-	struct record *r = lua_touserdata(L, -2);
+	struct record *r = lua_touserdata(L, -1);
 	if (!lua_isyieldable(L)) {
 		lua_settop(L, top);
 		luaL_where(L, lp_caller_level(L));
@@ -328,9 +369,9 @@ static int wait_then(lua_State *L, struct request *q)
 	return resumed(L, LUA_OK, (lua_KContext)r);
 #else
 	/* What was ready when the nodes were queued has been fired without being announced. */
-	answer = look(r);
+	answer = look(L, r);
 	if (answer == LP_MUST_WAIT)
-		return push_mark(L, r, -2, -1);
+		return push_mark(L, r, top + 1);
 	struct lp_node one = r->one;
 	lua_settop(L, top);
 	return q->then(L, s, q->in_place ? q->nodes : q->n ? &one : NULL, answer);

@@ -47,6 +47,10 @@ void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, co
 extern const char lp_loop_ask, lp_loop_suspend, lp_loop_life;
 /* The state's inbox; raises on memory. */
 struct lp_inbox *lp_state_inbox(lua_State *L, struct lp_state *s);
+/* The coroutine that called is suspended: nothing anchors it for us any more. */
+void lp_leave_coroutine(lua_State *L, struct lp_state *s);
+/* Is o held by a light thread of this state whose coroutine has ended? Then it is given back, as abandoned. */
+bool lp_bury(lua_State *L, struct lp_state *s, struct lp_obj *o);
 /* The coroutine on top of the stack becomes its light thread, a userdata, or nil if it has none. */
 void lp_push_light(lua_State *L);
 /* Before the caller, if it is a light thread, gets a lock or a scope: notes for which job of its coroutine. */

@@ -45,6 +45,9 @@ for group; do
 		lua54
 		need lua-busted lua_module lua5.4 busted.runner
 		need lua-posix lua_module lua5.4 posix
+		need lua-luv lua_module lua5.4 luv
+		need lua-cqueues lua_module lua5.4 cqueues
+		need lua-socket lua_module lua5.4 socket
 		need strace command_here strace
 		need luarocks command_here luarocks
 		need zip command_here zip
