@@ -6,6 +6,7 @@ local core = require "lua-pool.core"
 local cancel = require "lua-pool.cancel"
 local clock = require "lua-pool.clock"
 local group = require "lua-pool.group"
+local dict = require "lua-pool.dict"
 local futures = require "lua-pool.futures"
 local loop = require "lua-pool.loop"
 local map = require "lua-pool.map"
@@ -32,6 +33,7 @@ for _, name in ipairs { "event", "channel", "counter", "mutex", "condition", "se
 	"array", "buffer", "transfer", "select", "timer", "report", "now", "sleep" } do
 	pool[name] = core[name]
 end
+pool.dict = dict.new
 
 -- ---- pools ----
 

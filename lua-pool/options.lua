@@ -56,6 +56,11 @@ function check.seconds(v)
 	return nil, "seconds (a number of at least 0)"
 end
 
+function check.positive_seconds(v)
+	if type(v) == "number" and v > 0 then return v end
+	return nil, "seconds (a number greater than 0)"
+end
+
 function check.bytes(min)
 	return function(v)
 		if type(v) == "number" and v == floor(v) and v >= min and v < 2 ^ 53 then return v end
@@ -127,6 +132,9 @@ options.group = { limit = check.integer(1, 2 ^ 31), ids = check.boolean }
 options.map = { progress = check.progress, batch = check.integer(1, 2 ^ 31), window = check.integer(1, 2 ^ 31) }
 options.imap = { progress = check.progress, batch = check.integer(1, 2 ^ 31), window = check.integer(1, 2 ^ 31),
 	ordered = check.boolean }
+
+options.dict = { max_items = check.integer(1, 2 ^ 53), max_bytes = check.bytes(1), ttl = check.positive_seconds,
+	evict = check.boolean }
 
 --- Checks `given` (a table or nil) against `known` and answers a copy. `what` names the function in errors;
 --- `level` is the caller's caller, as in error().

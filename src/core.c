@@ -90,6 +90,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_channel(L, state);
 	lp_open_counter(L, state);
 	lp_open_array(L, state);
+	lp_open_dict(L, state);
 	lp_open_sync(L, state);
 	lp_open_group(L, state);
 	lp_open_timer(L, state);

@@ -32,6 +32,41 @@ static int handle_tostring(lua_State *L)
 	return 1;
 }
 
+/* What is written in Lua of a class comes with the module lua-pool, which a task need not have required: it is when
+ * somebody asks for a method that is not there. Upvalue 1: was that done? */
+static int methods_index(lua_State *L)
+{
+	if (!lua_toboolean(L, lua_upvalueindex(1))) {
+		lua_pushboolean(L, 1);
+		lua_replace(L, lua_upvalueindex(1));
+		lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+		lua_getfield(L, -1, "_G");
+		if (lua_istable(L, -1) && lua_getfield(L, -1, "require") == LUA_TFUNCTION) {
+			lua_pushliteral(L, "lua-pool");
+			lua_pcall(L, 1, 0, 0); /* without it the method is not there, that is all */
+		}
+		lua_settop(L, 2);
+	}
+	lua_rawget(L, 1);
+	return 1;
+}
+
+/* Gives the table of methods on top of the stack the above as __index. */
+static void add_lua_methods(lua_State *L)
+{
+	static const char key;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TNIL) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+		lua_pushboolean(L, 0);
+		lua_pushcclosure(L, methods_index, 1);
+		lua_setfield(L, -2, "__index");
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+	}
+	lua_setmetatable(L, -2);
+}
+
 void lp_handle_class(lua_State *L, const struct lp_class *cls, const luaL_Reg *methods, const luaL_Reg *meta, int nup)
 {
 	static const luaL_Reg basics[] = {
@@ -42,6 +77,7 @@ void lp_handle_class(lua_State *L, const struct lp_class *cls, const luaL_Reg *m
 	lua_pushstring(L, cls->name);
 	lua_setfield(L, -2, "__name");
 	lua_newtable(L); /* methods */
+	add_lua_methods(L);
 	for (int i = 0; i < 2; i++) {
 		const luaL_Reg *funcs = i ? meta : methods;
 		lua_pushvalue(L, i ? up + 1 : up + 2);

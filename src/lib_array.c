@@ -167,7 +167,8 @@ static int array_index(lua_State *L)
 	unsigned char *data;
 	if (lua_type(L, 2) == LUA_TSTRING) {
 		lua_pushvalue(L, 2);
-		if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
+		lua_gettable(L, lua_upvalueindex(2));
+		if (lua_isnil(L, -1))
 			return luaL_error(L, "an array has no method '%s' (and elements are numbered, not named)", lua_tostring(L, 2));
 		return 1;
 	}

@@ -100,6 +100,7 @@ void lp_open_pool(lua_State *L, int state);
 void lp_open_event(lua_State *L, int state);
 void lp_open_channel(lua_State *L, int state);
 void lp_open_counter(lua_State *L, int state);
+void lp_open_dict(lua_State *L, int state);
 void lp_open_array(lua_State *L, int state);   /* array, buffer, transfer */
 void lp_open_sync(lua_State *L, int state);   /* mutex, condition, semaphore, rwlock, barrier, once */
 void lp_open_clock(lua_State *L, int state);
