@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib_dict.h"
+#include "suspend.h"
 
 /* ---- anchors, values ---- */
 
@@ -338,6 +339,7 @@ void lp_open_dict(lua_State *L, int state)
 	static const luaL_Reg inner[] = {{"dict_peek", dict_peek}, {"dict_commit", dict_commit}, {NULL, NULL}};
 	static const luaL_Reg meta[] = {{"__tostring", dict_tostring}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"new_dict", dict_new}, {NULL, NULL}};
+	static const char *const blocking[] = {"wait", NULL};
 	lua_pushvalue(L, state);
 	lp_handle_class(L, &lp_blob_class, NULL, NULL, 1);
 	lua_pushvalue(L, state);
@@ -346,6 +348,7 @@ void lp_open_dict(lua_State *L, int state)
 	lua_getfield(L, -1, "__index");
 	lp_set_anchored(L, state, anchored);
 	lp_set_anchored(L, state, lp_dict_all_methods);
+	lp_blocking_fields(L, state, lua_gettop(L), blocking);
 	lua_getfield(L, -1, "len");
 	lua_setfield(L, -3, "__len");
 	lua_getfield(L, -1, "pairs");

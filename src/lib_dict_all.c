@@ -5,6 +5,7 @@
 #include "cdata.h"
 #include "element.h"
 #include "lib_dict.h"
+#include "suspend.h"
 
 /* ---- keys ---- */
 
@@ -207,15 +208,17 @@ static struct lp_dict_wait *push_wait(lua_State *L)
 	return w;
 }
 
-static int wait_done(lua_State *L, struct lp_state *s, struct lp_node *n, int fired)
+/* The wait on the stack keeps the value's count until it is decoded, or for ever if the call never goes on. */
+static int wait_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
-	if (fired < 0)
-		return lp_push_timeout(L);
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
 	struct lp_dict_wait *w = n->value;
-	struct lp_handle *h = lp_take_anchor(L); /* may raise: the value is w's until then */
-	struct lp_dict_value v = w->value;
+	struct lp_msg m = {.data = w->value.bytes, .len = w->value.n, .nvalues = 1};
+	lp_decode(L, s->values, w->value.blob ? &w->value.blob->msg : &m);
+	struct lp_blob *b = w->value.blob;
 	w->value.blob = NULL;
-	lp_push_value(L, s, h, &v);
+	lp_release(b);
 	return 1;
 }
 
@@ -229,8 +232,7 @@ static int dict_wait(lua_State *L)
 	struct lp_dict_wait *w = push_wait(L);
 	w->key = key;
 	struct lp_node n = {.obj = (struct lp_obj *)d, .value = w};
-	struct lp_state *s = lp_state(L);
-	return wait_done(L, s, &n, lp_wait(L, s, &n, 1, deadline));
+	return lp_wait_then(L, lp_state(L), &n, deadline, wait_done);
 }
 
 const luaL_Reg lp_dict_all_methods[] = {{"len", dict_len}, {"clear", dict_clear}, {"keys", dict_keys}, {"pairs", lp_dict_pairs},
