@@ -34,6 +34,7 @@ static struct lp_store *store_new(size_t size, unsigned char **data)
 	struct lp_store *s = lp_zalloc(sizeof *s + LP_STORE_ALIGN - 1 + size);
 	if (!s)
 		return NULL;
+	lp_use_whole(s, size);
 	lp_obj_init(&s->obj, &store_class);
 	uintptr_t at = (uintptr_t)(s + 1);
 	*data = (unsigned char *)(s + 1) + (-at & (LP_STORE_ALIGN - 1));

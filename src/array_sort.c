@@ -113,6 +113,7 @@ typedef uint64_t any64 __attribute__((may_alias));
 			in_place_##t(x, n);                                                                    \
 			return;                                                                                \
 		}                                                                                              \
+		lp_use_whole(copy, n * sizeof *copy);                                                          \
 		size_t count[BYTES][256];                                                                      \
 		memset(count, 0, sizeof count);                                                                \
 		for (size_t i = 0; i < n; i++) {                                                               \

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -97,6 +98,18 @@ void *lp_realloc(void *p, size_t size)
 void lp_free(void *p)
 {
 	free(p);
+}
+
+void lp_use_whole(void *p, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+	enum { PAGE = 4096, LARGE = 2 << 20 };
+	uintptr_t from = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1), end = ((uintptr_t)p + size) & ~(uintptr_t)(PAGE - 1);
+	if (size >= 2 * LARGE)
+		(void)madvise((void *)from, end - from, MADV_HUGEPAGE); /* only a wish */
+#else
+	(void)p, (void)size;
+#endif
 }
 
 /* ---- futex, lock, parking ---- */

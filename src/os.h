@@ -28,6 +28,9 @@ void *lp_alloc(size_t size);
 void *lp_zalloc(size_t size); /* all zero; large ones take memory only as it is touched */
 void *lp_realloc(void *p, size_t size);
 void lp_free(void *p);
+/* Memory that will be used as a whole: some MiB or more are had in larger pages, where the system knows such. The first
+ * touch of a gigabyte is otherwise a quarter of a million page faults. */
+void lp_use_whole(void *p, size_t size);
 #ifdef LP_FAULTS
 extern _Atomic long lp_faults_left; /* counts down; 0 fails; negative: off */
 bool lp_fault(void);
