@@ -574,10 +574,16 @@ describe("linearisable:", function()
 	it("a key of a dict", function()
 		local overlaps = 0
 		for round = 1, scale(300, 10) do
-			local history = linear.run(pool, 4, function(record, thread, d, number)
+			local history = linear.run(pool, 4, function(record, thread, d, number, together)
 				local seed = thread * 7919 + number * 104729
 				local function twice(v) return (v or 0) * 2 + 1 end
-				for _ = 1, 10 do
+				local met = false
+				record("update", nil, d.update, d, "k", function(v) -- all four have read before one of them writes
+					if not met then together:wait() end
+					met = true
+					return twice(v)
+				end)
+				for _ = 1, 9 do
 					seed = (seed * 16807) % 2147483647
 					local what, arg = seed % 8, seed % 5 + 1
 					if what < 2 then
@@ -596,7 +602,7 @@ describe("linearisable:", function()
 						record("delete", nil, d.delete, d, "k")
 					end
 				end
-			end, pool.dict(), round)
+			end, pool.dict(), round, pool.barrier(4))
 			overlaps = overlaps + linear.overlaps(history)
 			local ok, why = linear.check(history, model)
 			assert.is_true(ok, why)
