@@ -13,6 +13,7 @@ local subjects = {
 	"cancel",
 	"files",
 	"together",
+	"data",
 }
 local rows = {}
 for _, subject in ipairs(subjects) do
