@@ -37,10 +37,11 @@ extern const struct lp_class lp_group_class;
 struct lp_group *lp_group_new(struct lp_pool *p, struct lp_token *parent, uint32_t limit, bool ids);
 
 /* t (not shared yet, its parent set to the group, `grouped` set) becomes a member. True: the caller submits
- * it; if that is refused, lp_group_leave. False: it is held back, and the group has taken a count of it. */
+ * it; if that is refused, lp_task_stop_pending (false: who awaits the group has begun it). False: it is held back,
+ * and the group has taken a count of it. */
 bool lp_group_join(struct lp_group *g, struct lp_task *t);
-/* A member has ended, or could not be submitted (LP_STOPPED). Lets held ones go, wakes those who wait; the first
- * failure cancels the group. lp_task_end and lp_task_stop_pending call it. */
+/* A member has ended. Lets held ones go, wakes those who wait; the first failure cancels the group. lp_task_end
+ * and lp_task_stop_pending call it. */
 void lp_group_leave(struct lp_group *g, struct lp_task *t, enum lp_task_state how);
 /* No member starts any more, those that run are told, and their descendants. Does not wait. */
 void lp_group_cancel(struct lp_group *g);

@@ -139,10 +139,12 @@ static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct l
 		lp_host_detached_begin(t->host);
 	switch (lp_pool_submit(p, t, own)) {
 	case LP_CLOSED_POOL:
+		if (g && !lp_task_stop_pending(t)) { /* who awaits the group has begun it already */
+			lp_pool_took_tombstone(p);
+			break;
+		}
 		if (t->has_room)
 			lp_semaphore_release(&p->room, 1);
-		if (g)
-			lp_group_leave(g, t, LP_STOPPED);
 		if (mode == LP_GO)
 			lp_host_detached_end(t->host);
 		lua_pushfstring(L, "pool '%s' is closed: it takes no more tasks", p->opt.name);

@@ -90,7 +90,7 @@ static struct lp_task *add_one(struct lp_group *g)
 	t->parent = lp_retain(&g->token);
 	t->grouped = true;
 	if (lp_group_join(g, t) && lp_pool_submit(pool, t, true) == LP_CLOSED_POOL)
-		lp_group_leave(g, t, LP_STOPPED);
+		lp_task_stop_pending(t);
 	return t;
 }
 
