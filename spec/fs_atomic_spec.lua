@@ -22,9 +22,9 @@ describe("write{atomic = true}", function()
 		assert.equal("1", fs.read(at "new"))
 		local before = fs.stat(at "new").ino
 		assert.is_true(fs.write(at "new", "22", { atomic = true, sync = true }))
+		assert.is_true(before ~= fs.stat(at "new").ino) -- a third file may get the number of the first
 		assert.is_true(fs.write(at "new", "333", { atomic = true, sync = false }))
 		assert.equal("333", fs.read(at "new"))
-		assert.is_true(before ~= fs.stat(at "new").ino)
 		assert.is_true(pool.async(fs.write, at "new", "4444", ATOMIC):await())
 		assert.equal("4444", fs.read(at "new"))
 		local name = ("n"):rep(255)
