@@ -178,8 +178,10 @@ struct lp_parker *lp_parker_new(void)
 	if (p)
 		free_parkers = p->next_free;
 	lp_unlock(&parkers_lock);
-	if (!p && (p = lp_alloc(sizeof *p)))
+	if (!p && (p = lp_alloc(sizeof *p))) {
 		atomic_init(&p->word, 0);
+		p->text[0] = '\0';
+	}
 	return p;
 }
 

@@ -80,6 +80,7 @@ static inline void lp_relax(void)
 struct lp_parker {
 	_Atomic uint32_t word; /* 0 empty, 1 a wake-up is stored, 2 its thread sleeps */
 	struct lp_parker *next_free;
+	char text[600];  /* [its thread] of the last dead-lock: thread-local storage of a loaded library is scarce */
 };
 struct lp_parker *lp_parker_self(void); /* this thread's; NULL if out of memory */
 /* For a thread that is about to start, so that the thread itself cannot fail: it adopts it first thing. */

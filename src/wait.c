@@ -142,21 +142,23 @@ const char *lp_class_short_name(const struct lp_class *cls)
 	return dot ? dot + 1 : cls->name;
 }
 
-static _Thread_local char ring_text[600];
-
 const char *lp_deadlock_text(void)
 {
-	return ring_text;
+	struct lp_parker *p = lp_parker_self(); /* it is there: a wait has been tried */
+	return p ? p->text : "";
 }
 
 __attribute__((format(printf, 2, 3))) static void say(size_t *at, const char *format, ...)
 {
+	struct lp_parker *p = lp_parker_self();
+	if (!p)
+		return;
 	va_list args;
 	va_start(args, format);
-	int n = vsnprintf(ring_text + *at, sizeof ring_text - *at, format, args);
+	int n = vsnprintf(p->text + *at, sizeof p->text - *at, format, args);
 	va_end(args);
 	if (n > 0)
-		*at += (size_t)n < sizeof ring_text - *at ? (size_t)n : sizeof ring_text - *at - 1;
+		*at += (size_t)n < sizeof p->text - *at ? (size_t)n : sizeof p->text - *at - 1;
 }
 
 /* Does its wait end by itself: it was asked to end, or is cleaning up, which takes the grace at most? Under the
