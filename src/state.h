@@ -119,5 +119,6 @@ void lp_open_run(lua_State *L, int state);     /* subprocesses */
 void lp_open_light(lua_State *L);
 void lp_open_suspend(lua_State *L, int state);
 void lp_open_loop(lua_State *L, int state);
+void lp_open_pollfd(lua_State *L, int state);
 
 #endif
