@@ -10,6 +10,7 @@
 
 /* The system reads no more at once anyway than 2 GiB; a request to stop is looked at in between. */
 enum { PIECE = 8 << 20 };
+enum { LARGE = 4 << 20 };
 
 /* After a call that failed: 0, try again; else why not. */
 static int again(const struct lp_io *io, short events)
@@ -121,6 +122,8 @@ bool lp_bytes_room(struct lp_bytes *b, size_t n)
 		return false;
 	b->p = p;
 	b->cap = cap;
+	if (cap >= LARGE)
+		lp_advise_large(p, cap);
 	return true;
 }
 

@@ -279,10 +279,10 @@ void lp_open_fs(lua_State *L, int state)
 	lp_handle_class(L, &lp_folder_class, NULL, NULL, 0);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lp_open_file(L, state); /* first: it makes what jobs need */
 	lp_open_whole(L, state);
 	lp_open_tree(L, state);
 	lp_open_replace(L, state);
 	lp_open_temp(L, state);
 	lp_open_watch(L, state);
-	lp_open_file(L, state);
 }

@@ -80,6 +80,19 @@ static int read_whole(const struct lp_io *io, char *small, size_t expected, stru
 	return err;
 }
 
+/* The function's own job (upvalue 2), which saves a userdata for each small file. Another takes its place if it is in use: by an
+ * outer call (a finaliser reads files), or by one that an error has left. */
+static struct lp_job *own_job(lua_State *L)
+{
+	struct lp_job *job = lua_touserdata(L, lua_upvalueindex(2));
+	if (job->bytes.p || job->fds[0] >= 0) {
+		job = lp_push_job(L);
+		lua_replace(L, lua_upvalueindex(2));
+	}
+	lua_pushvalue(L, lua_upvalueindex(2)); /* stays while this call uses it */
+	return job;
+}
+
 /* fs_read(root, path) -> string / nil, err, errno */
 static int fs_read(lua_State *L)
 {
@@ -90,7 +103,7 @@ static int fs_read(lua_State *L)
 	size_t len = 0;
 	int err = EINVAL;
 	bool valid = lp_check_path(L, 2, &path);
-	struct lp_job *job = lp_push_job(L);
+	struct lp_job *job = own_job(L);
 	if (valid) {
 		lp_block_begin(L, s);
 		err = lp_open_path(s, &path, O_RDONLY, 0, &job->fds[0]);
@@ -155,8 +168,12 @@ static int fs_write(lua_State *L)
 
 void lp_open_whole(lua_State *L, int state)
 {
-	static const luaL_Reg functions[] = {{"fs_open", fs_open}, {"fs_read", fs_read}, {"fs_write", fs_write},
+	static const luaL_Reg functions[] = {{"fs_open", fs_open}, {"fs_write", fs_write},
 		{"fs_open_portable", fs_open_portable}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
+	lua_pushvalue(L, state);
+	lp_push_job(L);
+	lua_pushcclosure(L, fs_read, 2);
+	lua_setfield(L, -2, "fs_read");
 }

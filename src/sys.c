@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -182,6 +183,14 @@ int lp_lock_file(int fd, enum lp_lock_kind kind, bool wait)
 	if (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) == 0)
 		return 0;
 	return errno == EACCES ? EAGAIN : errno;
+}
+
+void lp_advise_large(void *p, size_t n)
+{
+	const uintptr_t page = 2 << 20;
+	uintptr_t from = ((uintptr_t)p + page - 1) & ~(page - 1), to = ((uintptr_t)p + n) & ~(page - 1);
+	if (from < to)
+		madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
 int lp_pipe(int fds[2], int ours)

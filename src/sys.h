@@ -30,6 +30,9 @@ ssize_t lp_write_quietly(int fd, const void *p, size_t n);
 enum lp_lock_kind { LP_LOCK_SHARED, LP_LOCK_EXCLUSIVE, LP_LOCK_NONE };
 int lp_lock_file(int fd, enum lp_lock_kind kind, bool wait);
 
+/* Large memory that will be written once: whole, with few faults, if the system can. */
+void lp_advise_large(void *p, size_t n);
+
 /* A pipe, both ends closed on exec. The end `ours` (0 reading, 1 writing) does not block. */
 int lp_pipe(int fds[2], int ours);
 
