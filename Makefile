@@ -88,7 +88,8 @@ OBJS     := $(SRC:src/%.c=$(OBJ)/%.o)
 LUAFILES := $(sort $(shell find lua-pool -name '*.lua' 2>/dev/null))
 CORE     := $(BUILD)/lua-pool/core.so
 
-# spec/support/x.c: a Lua module "x" of the tests, linked with all of src but core.c.
+# spec/support/x.c: a Lua module "x" of the tests, linked with what it needs of src: all of it would need a second
+#                   copy of our thread-local data, for which a process has little room.
 # spec/c/x.c:       a program without Lua. The objects come from an archive, so it links only
 #                   what it needs, and a layer that secretly needs Lua does not link.
 # spec/host/x.c:    a program that embeds Lua and requires lua-pool.
@@ -188,9 +189,9 @@ $(OBJ)/spec/%.o: spec/%.c $(OBJ)/probed
 	$(Q)$(COMPILE) -Isrc -c -o $@ $<
 
 NOT_CORE := $(filter-out $(OBJ)/core.o,$(OBJS))
-$(BUILD)/%.so: $(OBJ)/spec/support/%.o $(NOT_CORE) $(OBJ)/list
+$(BUILD)/%.so: $(OBJ)/spec/support/%.o $(OBJ)/all.a
 	$(call say,LD $@)
-	$(Q)$(SHARED) -o $@ $< $(NOT_CORE) -lm -ldl
+	$(Q)$(SHARED) -o $@ $< $(OBJ)/all.a -lm -ldl
 
 PROGRAM = $(CC) $(CFLAGS) -pthread $(SAN_FLAGS) $(LDFLAGS)
 $(BUILD)/c/%: $(OBJ)/spec/c/%.o $(OBJ)/all.a
