@@ -40,8 +40,6 @@ struct lp_state {
 	struct lp_site last_site, sites[LP_SITES];
 };
 
-/* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or
- * luaL_setfuncs(L, l, 1)). */
 /* Outside all coroutines? */
 static inline bool lp_is_main(lua_State *L, const struct lp_state *s)
 {
@@ -56,6 +54,9 @@ static inline bool lp_is_main(lua_State *L, const struct lp_state *s)
 }
 
 void lp_state_switch(lua_State *L, struct lp_state *s);
+
+/* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or
+ * luaL_setfuncs(L, l, 1)). */
 static inline struct lp_state *lp_state(lua_State *L)
 {
 	struct lp_state *s = lua_touserdata(L, lua_upvalueindex(1));

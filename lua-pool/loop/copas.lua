@@ -1,5 +1,4 @@
--- copas: an adapter (see lua-pool/loop.lua) for copas, 4 and the older 1 (which does not say whether it runs: there it has
--- to be chosen with pool.loop "copas").
+-- copas: an adapter (see lua-pool/loop.lua) for copas 2 and later; version 1 can neither put a coroutine to sleep nor wake it.
 --
 -- Copas waits for sockets only, by luasocket's select, which takes whatever has a method getfd. So one thread of ours,
 -- which lives while somebody waits, "receives" from an object that is no socket.
@@ -9,10 +8,12 @@ local copas = require "copas"
 local loop = require "lua-pool.loop"
 
 local adapter = {}
-local tells = copas.running ~= nil -- copas 2 and later
 
 function adapter.running(chosen)
-	if (tells and copas.running) or (chosen and not tells) then return loop.caller() end
+	if chosen and not copas.sleep then
+		error("lua-pool: this copas has no 'copas.sleep': waiting in its coroutines needs copas 2 or later", 0)
+	end
+	if copas.sleep and copas.running then return loop.caller() end
 end
 
 -- ---- the reader ----
