@@ -1,4 +1,4 @@
-/* worker: birth and death, the stack of actors, the thread. What it does all day is in loop.c. */
+/* worker: birth and death, the stack of actors, the thread. What it does all day is in duty.c. */
 #define _GNU_SOURCE
 #include "worker.h"
 

@@ -84,7 +84,7 @@ void lp_worker_pop(struct lp_worker *w);
 /* Sets the innermost actor's shield depth and deadline: whoever pokes looks at them under the lock. */
 void lp_worker_set_scope(struct lp_worker *w, uint32_t shield, lp_time deadline);
 
-/* ---- loop.c ---- */
+/* ---- duty.c ---- */
 void lp_worker_loop(struct lp_worker *w); /* the thread: until the pool has no use for it */
 /* What the queue gave: a task, a tombstone, or a failed task that wants its report. Takes over its count. */
 void lp_worker_take(struct lp_worker *w, struct lp_task *t);

@@ -1,4 +1,4 @@
-/* loop: what a worker does with a task that it was given, and how its thread asks for the next. */
+/* duty: what a worker does with a task that it was given, and how its thread asks for the next. */
 #include "worker.h"
 
 #include <string.h>
