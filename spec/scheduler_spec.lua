@@ -371,10 +371,11 @@ describe("memory", function()
 	it("is where it was after a million awaited tasks", function()
 		local p = pool.new { workers = 2 }
 		local function f(x) return x end
-		local grown = growth(scale(100), function()
+		-- How many are under way at the most depends on who is faster; what 1,000 take is far below the bound.
+		local grown = growth(scale(500), function()
 			local futures = {}
-			for i = 1, 5000 do futures[i] = p:async(f, i) end
-			for i = 1, 5000 do futures[i]:await() end
+			for i = 1, 1000 do futures[i] = p:async(f, i) end
+			for i = 1, 1000 do futures[i]:await() end
 		end)
 		if not sanitizer then assert.is_true(grown < 3 * 2 ^ 20, "grew by " .. grown .. " bytes") end
 		p:close()
