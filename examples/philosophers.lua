@@ -33,17 +33,19 @@ for i = 1, N do
 	futures[i] = pool.async(philosopher, i, forks[i], forks[i % N + 1], took_left, i == N and may_go_on or nil)
 end
 
--- Until four of them really wait for a fork.
+-- Until four of them really wait for a fork, and the fifth for us.
 local waiting
 repeat
 	pool.sleep(0.001)
 	waiting = 0
 	for _, task in ipairs(pool.report "list") do
+		local object = task.state == "waiting" and task.objects[1]
+		if object == may_go_on then waiting = waiting + 1 end
 		for i = 1, N do
-			if task.state == "waiting" and task.objects[1] == forks[i] then waiting = waiting + 1 end
+			if object == forks[i] then waiting = waiting + 1 end
 		end
 	end
-until waiting == N - 1
+until waiting == N
 print(pool.report())
 
 print()

@@ -9,15 +9,16 @@ require "spec.support.loop_suite"(loop, describe, it)
 
 describe("under cqueues", function()
 	local cqueues = require "cqueues"
+	local both = require "spec.support.both"
 	local pool = require "lua-pool"
+
+	-- A chunk of its own: on LuaJIT a function of this file has an environment that holds the test's controllers.
+	local wait_then = both.chunk "return function(gate, ...) gate:wait() return ... end"
 
 	it("a future can be polled beside other objects, and polled again once it has ended", function()
 		local go, first, second, third = pool.event(), nil, nil, nil
 		loop.all(function()
-			local f = pool.async(function(g)
-				g:wait()
-				return 5
-			end, go)
+			local f = pool.async(wait_then, go, 5)
 			first = cqueues.poll(f, 0.01)
 			go:set()
 			second = cqueues.poll(f) == f
@@ -32,11 +33,7 @@ describe("under cqueues", function()
 
 	it("several coroutines poll one future, one polls several", function()
 		local go, n = pool.event(), 0
-		local function task(g, k)
-			g:wait()
-			return k
-		end
-		local a, b = pool.async(task, go, 1), pool.async(task, go, 2)
+		local a, b = pool.async(wait_then, go, 1), pool.async(wait_then, go, 2)
 		local function poller()
 			while a:status() ~= "done" or b:status() ~= "done" do cqueues.poll(a, b) end
 			n = n + a:await() + b:await()
