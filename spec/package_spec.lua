@@ -23,7 +23,7 @@ end
 local function as_user(folder, script)
 	local id = select(2, output "id -u")
 	local drop = id:match "^0\n" and "setpriv --reuid=65534 --regid=65534 --clear-groups " or ""
-	return output(("cd %s && %senv -i PATH=/usr/local/bin:/usr/bin:/bin HOME=%s sh -c %s </dev/null"):format(
+	return output(("cd %s && %senv -i MAKEFLAGS=-j$(nproc) PATH=/usr/local/bin:/usr/bin:/bin HOME=%s sh -c %s </dev/null"):format(
 		quote(home .. "/" .. folder), drop, quote(home), quote(script)))
 end
 

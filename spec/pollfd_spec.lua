@@ -40,9 +40,15 @@ describe("future:pollfd", function()
 	it("is closed with the future's handle, whether the task has ended or not", function()
 		both.collect()
 		local before = proc.descriptors()
-		local go = pool.event()
-		for _ = 1, 20 do pool.async(wait_for, go):pollfd() end
+		local go, up = pool.event(), pool.semaphore(0)
+		local futures = {}
+		for i = 1, 20 do
+			futures[i] = pool.async(function(s, g) s:release() g:wait() end, up, go)
+			futures[i]:pollfd()
+		end
+		for _ = 1, 20 do up:acquire() end -- a worker that opens its state reads files meanwhile
 		assert.equal(before + 20, proc.descriptors())
+		futures = nil -- luacheck: ignore
 		both.collect()
 		assert.equal(before, proc.descriptors())
 		go:set()
