@@ -120,6 +120,8 @@ static inline bool lp_token_cancelled(struct lp_token *k)
 {
 	return atomic_load(&k->cancelled) || (k->of_group && k->parent && atomic_load(&k->parent->cancelled));
 }
+/* Was any of its ancestors cancelled? Also when the request has not come down to it yet. */
+bool lp_task_condemned(struct lp_task *t);
 /* The same of its parent: it must not start. */
 static inline bool lp_task_orphaned(struct lp_task *t)
 {

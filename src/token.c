@@ -72,6 +72,18 @@ static struct lp_token *token_parent(struct lp_token *k)
 	return parent;
 }
 
+bool lp_task_condemned(struct lp_task *t)
+{
+	struct lp_token *k = t->parent ? lp_retain(t->parent) : NULL;
+	while (k && !atomic_load(&k->cancelled)) {
+		struct lp_token *up = token_parent(k);
+		lp_release(k);
+		k = up;
+	}
+	lp_release(k);
+	return k != NULL;
+}
+
 bool lp_task_descends(struct lp_task *t, struct lp_token *of)
 {
 	if (t->parent == of || !t->parent || !of)
