@@ -168,10 +168,11 @@ void lp_element_put(enum lp_type type, void *p, union lp_element e)
 bool lp_element_convert(enum lp_type from, enum lp_type to, union lp_element *e)
 {
 	const struct lp_type_info *t = &lp_types[to];
+	int64_t i = e->i; /* a union: read before it is written */
 	if (lp_types[from].real)
 		return t->real || whole_fits(to, e->f, e);
 	if (t->real)
-		e->f = from == LP_U64 ? (double)(uint64_t)e->i : (double)e->i;
+		e->f = from == LP_U64 ? (double)(uint64_t)i : (double)i;
 	else if (from == LP_U64)
 		return (uint64_t)e->i <= t->max;
 	else
