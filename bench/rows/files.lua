@@ -105,13 +105,12 @@ row("large file", scratch(function(_, report, dir)
 	}
 	f:close()
 	local r = pool.run {build .. "/bench/readfile", path, "15"}
-	local c = r and tonumber(r.stdout:match "read (%d+)") / 1e9
-	report {what = "64 MiB in one read", ours = ours, beside = {"read in C", c}}
+	local c = assert(tonumber(r and r.stdout:match "read (%d+)"), "bench/readfile is not built: use `make bench`") / 1e9
+	report {what = "64 MiB in one read", ours = ours, beside = {"read in C", c}, target = "<= 1.1x read in C",
+		hit = ours <= 1.1 * c}
 	report {what = "64 MiB in one read", ours = ours, beside = {"io", plain}}
-	if into then
-		report {what = "64 MiB into a buffer", ours = into, beside = {"read in C", c}, target = "<= 1.1x read in C",
-			hit = into <= 1.1 * c}
-	end
+	-- Into memory that is there already, which that of C is not: no target.
+	if into then report {what = "64 MiB into a buffer", ours = into, beside = {"read in C", c}} end
 end))
 
 local function lfs_walk(dir)
