@@ -162,6 +162,7 @@ void *lp_check(lua_State *L, int index, const struct lp_class *cls)
 		const char *got = o ? lp_class_short_name(o->cls) : luaL_typename(L, index);
 		const char *msg = lua_pushfstring(L, "%s expected, got %s", lp_class_short_name(cls), got);
 		luaL_argerror(L, index, msg);
+		return NULL; /* not reached */
 	}
 	if (o->generation != lp_generation && !cls->forks)
 		luaL_error(L, "this %s belongs to the parent process: make a new one after fork", lp_class_short_name(cls));
