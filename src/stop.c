@@ -85,16 +85,17 @@ void lp_install_handler(void)
 static void send_signal(struct lp_worker *w)
 {
 	lp_install_handler(); /* a host that took it over in the meantime is chained to */
-	w->signalled = true;
 	union sigval mark = {.sival_ptr = &our_mark};
 	pthread_sigqueue(w->thread, SIGURG, mark);
+	atomic_store(&w->signalled, true); /* only now: who clears it must find the signal pending */
 }
 
 void lp_flush_signal(struct lp_worker *w)
 {
-	if (!w->signalled)
+	/* What was sent for the task that has left was sent under the lock that we have taken since. One for the task
+	 * below it may be on its way: it is flushed when that one leaves, since its mark comes after the signal. */
+	if (!atomic_load_explicit(&w->signalled, memory_order_relaxed) || !atomic_exchange(&w->signalled, false))
 		return;
-	w->signalled = false; /* the sender set it under the lock that we have taken since */
 	syscall(SYS_getppid); /* any system call: pending signals are delivered as it returns */
 }
 

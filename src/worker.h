@@ -37,7 +37,7 @@ struct lp_worker {
 	bool warns;                  /* [worker] warn "@on" */
 	char warning[500];           /* [worker] the pieces of a warning that has not ended */
 	bool catching;               /* [worker] lp_pcall_in_handler is active */
-	bool signalled;              /* [lock] our signal was sent: it may be pending (lp_flush_signal) */
+	_Atomic bool signalled;      /* our signal was sent: it may be pending (lp_flush_signal) */
 	struct lp_kept_hook {        /* [worker, its signal handler] the debug hook that ours displaced, and where */
 		lua_State *L;        /* only compared */
 		lua_Hook hook;
