@@ -12,6 +12,9 @@ local begin, finish = core.named_begin, core.named_finish
 --- time in the process; who asks for the name meanwhile waits. An error of fn is raised here and leaves the name free.
 --- named(name) -> the object, or nil. named(name, false) -> boolean: takes the name away.
 local function named(name, fn)
+	if type(name) ~= "string" then
+		error(("bad argument #1 to 'named' (string expected, got %s)"):format(name == nil and "no value" or type(name)), 2)
+	end
 	local object, place, again = begin(name, fn)
 	if again then return named(name, fn) end
 	if not place then return object end

@@ -115,6 +115,101 @@ describe("pool.select", function()
 		assert.is_true(err2 == pool.CANCELLED)
 	end)
 
+	it("{object, method, arguments...} waits for what the method waits for", function()
+		local ch, ev, sem, m, t, g = pool.channel(1), pool.event(), pool.semaphore(1), pool.mutex(), pool.timer(0), pool.group()
+		ch:send "x"
+		ev:set()
+		local f = pool.async(function() return 1, 2 end)
+		assert.same({ 1, "x" }, { pool.select { { ch, "receive" } } })
+		assert.same({ 1, true }, { pool.select { { ev, "wait" } } })
+		assert.same({ 1, true }, { pool.select { { sem, "acquire" } } })
+		assert.same({ 1, true }, { pool.select { { m, "lock" } } })
+		m:unlock()
+		assert.same({ 1, 1 }, { pool.select { { t, "wait" } } })
+		assert.same({ 1, true }, { pool.select { { g, "await" } } })
+		assert.same({ 1, 1, 2 }, { pool.select { { f, "await" } } })
+	end)
+
+	it("waits for keys of dicts", function()
+		local d, e, never = pool.dict(), pool.dict(), pool.event()
+		assert.same({ nil, "timeout" }, { pool.select({ { d, "wait", "a" }, { e, "wait", 1 }, never }, 0.002) })
+		e:set(1, { list = { 1, 2 }, text = ("x"):rep(1000) })
+		local i, v = pool.select { { d, "wait", "a" }, { e, "wait", 1 }, never }
+		assert.equal(2, i)
+		assert.same({ 1, 2 }, v.list)
+		assert.equal(1000, #v.text)
+		assert.same(v, e:get(1)) -- it is still there, as after d:wait
+		-- Several tasks, several keys of one dict; each gets its own value.
+		local up, fs = pool.semaphore(0), {}
+		for k = 1, 6 do
+			fs[k] = pool.async(function(x, n, u, ev)
+				u:release()
+				return require "lua-pool".select { ev, { x, "wait", "key " .. n }, { x, "wait", "other " .. n } }
+			end, d, k, up, never)
+		end
+		for _ = 1, 6 do up:acquire() end
+		for k = 1, 6 do d:set((k % 2 == 0 and "key " or "other ") .. k, ("v"):rep(k * 20)) end
+		for k = 1, 6 do assert.same({ k % 2 == 0 and 2 or 3, ("v"):rep(k * 20) }, { fs[k]:await() }) end
+		-- One that is cancelled leaves nothing behind.
+		local f = pool.async(function(x, u)
+			u:release()
+			require "lua-pool".select { { x, "wait", "never" }, { x, "wait", "never" }, { x, "wait", "nor this" } }
+		end, d, up)
+		up:acquire()
+		assert.is_true(f:cancel())
+		d:set("never", 1)
+		assert.equal(1, d:wait("never", 0))
+	end)
+
+	it("locks read-write locks, to read or to write", function()
+		local rw, never = pool.rwlock(), pool.event()
+		local up, go = pool.event(), pool.event()
+		local reader = pool.async(function(l, u, e)
+			l:read_lock()
+			u:set()
+			e:wait()
+			l:unlock()
+		end, rw, up, go)
+		up:wait()
+		assert.same({ nil, "timeout" }, { pool.select({ never, { rw, "write_lock" } }, 0.002) })
+		assert.same({ 2, true }, { pool.select { never, { rw, "read_lock" } } }) -- the writer has left the queue
+		rw:unlock()
+		go:set()
+		assert.same({ 2, true }, { pool.select { never, { rw, "write_lock" } } })
+		assert.is_nil((pool.async(function(l) return l:try_read_lock() end, rw):await()))
+		rw:unlock()
+		reader:await()
+		assert.is_true((pool.select { never, { rw, "write_lock" }, { rw, "read_lock" } }) > 1) -- one of the two, not both
+		rw:unlock()
+		pool.async(function(l) require "lua-pool".select { { l, "write_lock" } } end, rw):await()
+		assert.same({ 1, true, "abandoned" }, { pool.select { { rw, "write_lock" } } })
+		rw:unlock()
+		assert.matches("0 reading, 0 waiting%)", tostring(rw))
+	end)
+
+	it("four tasks that select among locks: one is inside, none is lost", function()
+		local rw, m, inside, n = pool.rwlock(), pool.mutex(), pool.counter(), math.floor(400 / slow)
+		local fs = {}
+		for i = 1, 4 do
+			fs[i] = pool.async(function(l, mu, c, count)
+				local p, never = require "lua-pool", require "lua-pool".event()
+				for _ = 1, count do
+					local which = p.select { { l, "write_lock" }, never, mu }
+					if which == 1 then
+						if c:add() ~= 1 then error "two are inside" end
+						c:add(-1)
+						l:unlock()
+					else
+						mu:unlock()
+					end
+				end
+			end, rw, m, inside, n)
+		end
+		for i = 1, 4 do fs[i]:await() end
+		assert.matches("0 reading, 0 waiting%)", tostring(rw))
+		assert.is_false(m:is_locked())
+	end)
+
 	it("is fair to all that are ready", function()
 		local list, count = {}, {}
 		for i = 1, 10 do
@@ -172,6 +267,15 @@ describe("pool.select", function()
 			local object = what == "barrier" and pool.barrier(2) or pool[what]()
 			assert.error_matches(function() pool.select { object } end, "item #1.*got lua%-pool%." .. what)
 		end
+		local d, rw = pool.dict(), pool.rwlock()
+		assert.error_matches(function() pool.select { ch, d } end, "item #2.*got lua%-pool%.dict")
+		assert.error_matches(function() pool.select { ch, { d } } end, "item #2.*got {dict} without a method")
+		assert.error_matches(function() pool.select { ch, { d, "get", 1 } } end, "item #2.*got {dict, \"get\"}")
+		assert.error_matches(function() pool.select { ch, { d, "wait" } } end, "item #2.*key expected.*got nil")
+		assert.error_matches(function() pool.select { ch, { d, "wait", 0 / 0 } } end, "item #2.*cannot be NaN")
+		rw:read_lock()
+		assert.error_matches(function() pool.select { ch, { rw, "write_lock" } } end, "item #2.*locked the rwlock already")
+		rw:unlock()
 		assert.error_matches(function() pool.select { ch, { ch, "send", 1, coroutine.create(print) } } end,
 			"item #2.*value #2: cannot send a coroutine")
 		m:lock()

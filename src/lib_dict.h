@@ -7,8 +7,10 @@
 #include "state.h"
 #include "values.h"
 
-/* ---- keys ---- (dict_key.c) */
-/* The value at index as a key, or an argument error. It points into a string that stays where it is. */
+/* ---- keys ---- (lib_dict_all.c) */
+/* The value at index as a key, which points into a string that stays where it is. NULL, or why it is none (on the stack). */
+const char *lp_to_key(lua_State *L, int index, struct lp_dict_key *key);
+/* The same, or an argument error. */
 struct lp_dict_key lp_check_key(lua_State *L, int index);
 void lp_push_key(lua_State *L, const struct lp_dict_key *key);
 

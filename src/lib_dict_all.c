@@ -22,42 +22,50 @@ static struct lp_dict_key number_key(double x)
 	return key;
 }
 
-struct lp_dict_key lp_check_key(lua_State *L, int index)
+const char *lp_to_key(lua_State *L, int index, struct lp_dict_key *key)
 {
-	struct lp_dict_key key = {.kind = LP_KEY_BOOLEAN};
+	*key = (struct lp_dict_key){.kind = LP_KEY_BOOLEAN};
 	switch (lua_type(L, index)) {
 	case LUA_TSTRING:
-		key.kind = LP_KEY_STRING;
-		key.bytes = (const unsigned char *)lua_tolstring(L, index, &key.len);
-		return key;
+		key->kind = LP_KEY_STRING;
+		key->bytes = (const unsigned char *)lua_tolstring(L, index, &key->len);
+		return NULL;
 	case LUA_TNUMBER:
 		if (lua_isinteger(L, index)) {
-			key.kind = LP_KEY_INTEGER;
-			key.bits = (uint64_t)lua_tointeger(L, index);
-			return key;
+			key->kind = LP_KEY_INTEGER;
+			key->bits = (uint64_t)lua_tointeger(L, index);
+			return NULL;
 		}
 		if (lua_tonumber(L, index) != lua_tonumber(L, index))
-			luaL_argerror(L, index, "a key cannot be NaN");
-		return number_key(lua_tonumber(L, index));
+			return "a key cannot be NaN";
+		*key = number_key(lua_tonumber(L, index));
+		return NULL;
 	case LUA_TBOOLEAN:
-		key.bits = (uint64_t)lua_toboolean(L, index);
-		return key;
+		key->bits = (uint64_t)lua_toboolean(L, index);
+		return NULL;
 	case LUA_TLIGHTUSERDATA:
-		key.kind = LP_KEY_LIGHT;
-		key.bits = (uintptr_t)lua_touserdata(L, index);
-		return key;
+		key->kind = LP_KEY_LIGHT;
+		key->bits = (uintptr_t)lua_touserdata(L, index);
+		return NULL;
 	default:
 #if LP_LUAJIT
-		switch (lp_cdata_get(L, index, &key.bits)) {
-		case LP_CDATA_I64: key.kind = LP_KEY_INT64; return key;
-		case LP_CDATA_U64: key.kind = LP_KEY_UINT64; return key;
+		switch (lp_cdata_get(L, index, &key->bits)) {
+		case LP_CDATA_I64: key->kind = LP_KEY_INT64; return NULL;
+		case LP_CDATA_U64: key->kind = LP_KEY_UINT64; return NULL;
 		default: break;
 		}
 #endif
-		luaL_argerror(L, index, lua_pushfstring(L, "key expected (a string, number, boolean or light userdata), got %s",
-			luaL_typename(L, index)));
-		return key;
+		return lua_pushfstring(L, "key expected (a string, number, boolean or light userdata), got %s", luaL_typename(L, index));
 	}
+}
+
+struct lp_dict_key lp_check_key(lua_State *L, int index)
+{
+	struct lp_dict_key key;
+	const char *why = lp_to_key(L, index, &key);
+	if (why)
+		luaL_argerror(L, index, why);
+	return key;
 }
 
 void lp_push_key(lua_State *L, const struct lp_dict_key *key)
