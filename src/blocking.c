@@ -22,7 +22,8 @@ void lp_block_begin(lua_State *L, struct lp_state *s)
 bool lp_block_over(struct lp_state *s)
 {
 	struct lp_exec *e = s->exec;
-	return lp_interrupted(e) || (e->signalled && e->signalled(e));
+	bool signalled = e->signalled && e->signalled(e); /* may ask the actor to end */
+	return signalled || lp_interrupted(e);
 }
 
 int lp_block_raise(lua_State *L, struct lp_state *s)
@@ -47,7 +48,8 @@ void lp_block_resume(struct lp_state *s)
 		s->exec->unblock(s->exec);
 }
 
-/* A handler of the host may run on another thread, or just before we sleep: it looks again every now and then. */
+/* A handler of the host may run on another thread, or just before we sleep: it looks again every now and then. So does
+ * a task that async runs itself, whose thread gets no signal of ours. */
 enum { HOST_LOOKS_NS = 50000000 };
 
 static int poll_until(struct pollfd *fds, int n, lp_time until)
@@ -72,7 +74,7 @@ int lp_block_poll(struct lp_state *s, struct pollfd *fds, int n, lp_time deadlin
 			break;
 		}
 		lp_time until = lp_actor_until(s->exec->actor, deadline);
-		if (s->host) {
+		if (!s->exec->block) {
 			lp_time look = lp_now() + HOST_LOOKS_NS;
 			until = look < until ? look : until;
 		}

@@ -58,6 +58,8 @@ struct round {
 static void collect(struct lp_worker *w, void *data)
 {
 	struct round *r = data;
+	if (lp_worker_below(w))
+		return;
 	lp_lock(&w->lock); /* pins the tasks on its stack; the pool's lock comes before it */
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;

@@ -54,6 +54,29 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 
 /* ---- workers without a thread ---- */
 
+bool lp_worker_below(struct lp_worker *w)
+{
+	return !w->has_thread && pthread_equal(w->thread, pthread_self());
+}
+
+/* Ctrl-C while the host's thread waits in a task: the task ends, and the host's hook runs when async returns. */
+static bool caller_signalled(struct lp_exec *e)
+{
+	struct lp_worker *w = lp_entry(e, struct lp_worker, exec);
+	if (w->caller->signalled(w->caller) && e->actor->is_task)
+		lp_task_request_cancel(lp_entry(e->actor, struct lp_task, actor));
+	return false;
+}
+
+/* Of tasks that serve tasks the lowest was called by the host. */
+static void note_caller(struct lp_worker *w, struct lp_exec *caller)
+{
+	if (caller && caller->worker)
+		caller = caller->worker->caller;
+	w->caller = caller && caller->signalled ? caller : NULL;
+	w->exec.signalled = w->caller ? caller_signalled : NULL;
+}
+
 static struct lp_worker *take_inliner(struct lp_pool *p)
 {
 	lp_lock(&p->lock);
@@ -61,8 +84,14 @@ static struct lp_worker *take_inliner(struct lp_pool *p)
 	p->in_use++;
 	lp_unlock(&p->lock);
 	struct lp_worker *w = l ? lp_entry(l, struct lp_worker, link) : lp_worker_new(p, false);
-	if (w)
-		atomic_store(&w->parker, lp_parker_self());
+	if (!w)
+		return NULL;
+	atomic_store(&w->parker, lp_parker_self());
+	w->thread = pthread_self();
+	note_caller(w, NULL);
+	lp_lock(&p->lock);
+	lp_list_append(&p->serving, &w->link); /* whoever cancels finds it from here on */
+	lp_unlock(&p->lock);
 	return w;
 }
 
@@ -70,7 +99,8 @@ static void give_inliner(struct lp_pool *p, struct lp_worker *w)
 {
 	lp_lock(&p->lock);
 	p->in_use--;
-	if (w) { /* no list leads to an inliner: the pool adds up what it counted now */
+	if (w) { /* no list leads to an inliner that does not serve: the pool adds up what it counted now */
+		lp_list_remove(&w->link);
 		lp_counts_add(&p->totals, &w->counts);
 		memset(&w->counts, 0, sizeof w->counts);
 	}
@@ -98,6 +128,10 @@ void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller)
 	struct lp_worker *w = take_inliner(p);
 	/* A task that waits for a lock of its own submitter would wait for ever: dead-lock detection can see it. */
 	struct lp_exec *before = w && caller ? lp_exec_cover(caller, &w->exec) : NULL;
+	if (w)
+		note_caller(w, caller);
+	if (caller && caller->worker)
+		lp_flush_signal(caller->worker); /* meant for the caller: not for a system call of these tasks */
 	struct lp_task *t;
 	struct lp_pool *outer = serving;
 	serving = p;

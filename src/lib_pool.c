@@ -7,6 +7,7 @@
 #include "close.h"
 #include "handle.h"
 #include "lib.h"
+#include "signals.h"
 #include "suspend.h"
 #include "values.h"
 
@@ -124,6 +125,7 @@ static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct l
 	struct lp_task *t = (struct lp_task *)h->obj;
 	struct lp_pool *p = t->pool;
 	int results = mode == LP_GO || mode == LP_UNSEEN ? 0 : 1;
+	bool served = false;
 	if ((s->submits++ & 15) == 0)
 		t->submitted = lp_now();
 	if (g) {
@@ -151,13 +153,18 @@ static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct l
 		give_up(h);
 		return luaL_error(L, "%s", lua_tostring(L, -1));
 	case LP_RUN_INLINE:
+		if (s->host)
+			lp_host_begin_wait(s);
 		lp_worker_serve(p, s->exec);
+		served = s->host;
 		break;
 	case LP_SUBMITTED:
 		break;
 	}
 	if (mode == LP_UNSEEN) /* nobody will ever see the future: its count goes now */
 		give_up(h);
+	if (served && s->exec->signalled && s->exec->signalled(s->exec)) /* Ctrl-C meanwhile */
+		lp_run_host_hook(L, s);
 	return results;
 }
 
@@ -499,7 +506,6 @@ static int pool_stats(lua_State *L)
 	lp_pool_each_worker(p, sum_worker, &sum);
 	lp_lock(&p->lock);
 	unsigned threads = p->threads, idle = p->idle_count;
-	sum.running += p->in_use;
 	lp_unlock(&p->lock);
 	lua_createtable(L, 0, 12);
 	set_count(L, "workers", atomic_load(&p->limit));

@@ -25,6 +25,7 @@ static void forget_threads(struct lp_pool *p)
 	lp_list_init(&p->workers);
 	lp_list_init(&p->exited);
 	lp_list_init(&p->inliners);
+	lp_list_init(&p->serving);
 	p->threads = p->idle_count = p->in_use = 0;
 	p->no_thread_until = 0;
 	lp_event_init(&p->ended, &lp_event_class);
@@ -163,6 +164,8 @@ void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void 
 {
 	lp_lock(&p->lock);
 	for (struct lp_link *l = p->workers.next; l != &p->workers; l = l->next)
+		f(lp_entry(l, struct lp_worker, link), data);
+	for (struct lp_link *l = p->serving.next; l != &p->serving; l = l->next)
 		f(lp_entry(l, struct lp_worker, link), data);
 	lp_unlock(&p->lock);
 }

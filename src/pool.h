@@ -66,8 +66,9 @@ struct lp_pool {
 	struct lp_link workers;          /* [lock] every worker whose thread lives */
 	struct lp_link exited;           /* [lock] threads to join */
 	struct lp_link inliners;         /* [lock] workers without a thread, not in use */
+	struct lp_link serving;          /* [lock] those in use */
 	unsigned threads, idle_count;    /* [lock] */
-	unsigned in_use;                 /* [lock] inliners that run a task */
+	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */
 	lp_time no_thread_until;         /* [lock] a thread could not be started: not again before */
 	bool draining;                   /* [lock] no submissions from outside */
 	bool stopping;                   /* [lock] threads end as soon as they have no task */

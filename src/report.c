@@ -62,7 +62,7 @@ static void look_at_worker(struct lp_worker *w, void *data)
 		line->who.task = a->is_task ? lp_retain(lp_entry(a, struct lp_task, actor)) : NULL;
 		line->what = a == top ? LP_RUNS : LP_CARRIES;
 		if (a == top) {
-			look->report->threads++;
+			look->report->threads += w->has_thread;
 			look_at_wait(&w->exec, line);
 		}
 	}

@@ -110,7 +110,7 @@ void lp_poke(struct lp_task *t)
 		lp_lock(&w->lock);
 		if (w->exec.actor == &t->actor && lp_actor_interrupt(&t->actor) != LP_NOTHING) {
 			lp_unpark(atomic_load(&w->parker));
-			if (w->has_thread)
+			if (w->has_thread && !w->exec.on_top) /* else an inliner's task runs on its thread now */
 				send_signal(w);
 		}
 		lp_unlock(&w->lock);

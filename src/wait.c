@@ -304,9 +304,10 @@ int lp_wait_look(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
 		}
 		int why = 0;
 		lp_time until = lp_actor_until(e->actor, deadline);
+		bool signalled = e->signalled && e->signalled(e); /* may ask the actor to end */
 		if (lp_interrupted(e))
 			why = LP_CANCELLED;
-		else if (e->signalled && e->signalled(e))
+		else if (signalled)
 			why = LP_INTERRUPTED;
 		else if (until != LP_FOREVER && lp_now() >= until)
 			why = until == deadline ? LP_TIMEOUT : LP_CANCELLED;

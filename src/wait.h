@@ -81,7 +81,7 @@ struct lp_exec {
 	struct lp_actor *actor;              /* [exec] the innermost actor; never NULL while waiting */
 	void (*block)(struct lp_exec *e);    /* [I] about to sleep for another task: give up the permit */
 	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
-	bool (*signalled)(struct lp_exec *e);/* [I] host only: a Ctrl-C wants to raise; may be NULL */
+	bool (*signalled)(struct lp_exec *e);/* [exec] a Ctrl-C wants to raise in the host; may be NULL */
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
 	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */

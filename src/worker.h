@@ -26,7 +26,7 @@ struct lp_worker {
 	lua_State *L;                /* [worker] NULL: not open */
 	struct lp_state *state;      /* [worker] of L */
 	struct lp_parker *_Atomic parker; /* of the thread */
-	lp_thread thread;
+	lp_thread thread;            /* of an inliner: the one that it serves on */
 	bool has_thread;             /* [I] false: inliner */
 	bool woken;                  /* [pool lock] was handed a permit and the searching token */
 	bool counted;                /* [worker] it holds a permit */
@@ -43,12 +43,13 @@ struct lp_worker {
 		lua_Hook hook;
 		int mask, count;
 	} kept;
+	struct lp_exec *caller;      /* [worker] of an inliner: who called async, if it is one of the host's; else NULL */
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
 	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
 	size_t memory;               /* [worker] bytes in use by L */
 	struct lp_counts counts;
-	struct lp_link link;         /* [pool lock] workers / exited / inliners */
+	struct lp_link link;         /* [pool lock] workers / exited / inliners / serving */
 	struct lp_link idle_link;    /* [pool lock] */
 };
 
@@ -74,6 +75,9 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 /* This worker's thread ends the process, or stands still because another does: nobody shall wait for
  * it or for its tasks. */
 void lp_worker_leaves(struct lp_worker *w);
+
+/* Is it an inliner that serves on this very thread? Then waiting for its tasks would be waiting for oneself. */
+bool lp_worker_below(struct lp_worker *w);
 
 /* The worker whose thread this is; NULL on the host's threads. */
 struct lp_worker *lp_this_worker(void);
