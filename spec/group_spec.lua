@@ -524,8 +524,8 @@ describe("groups", function()
 		for _ = 1, 3 do round() end
 		local before = proc.rss()
 		for _ = 1, scale(30) do round() end
-		local most = os.getenv "LUA_POOL_SANITIZER" and 300e6 or 3e6
-		assert.is_true(proc.rss() - before < most, ("%d bytes more"):format(proc.rss() - before))
+		if os.getenv "LUA_POOL_SANITIZER" then return end -- a sanitizer's own memory grows with what it has seen
+		assert.is_true(proc.rss() - before < 3e6, ("%d bytes more"):format(proc.rss() - before))
 	end)
 
 	it("adding, failing, cancelling, awaiting all at once: everything ends, nothing is lost", function()

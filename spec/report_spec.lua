@@ -199,6 +199,152 @@ describe("a dead-lock error", function()
 		if not err:find "whose task is this task" then err = told:receive() end
 		assert.matches("dead%-lock.*future 0x%x+, whose task .*is this task$", err)
 	end)
+
+	-- A task awaits its group, a member of which awaits that task. Each has its turn to close the ring.
+	local function group_and_member(last)
+		local me, up, go, told = pool.channel(1), pool.semaphore(0), pool.event(), pool.channel(2)
+		local f = pool.async(function(c, u, e, t, who)
+			local here = require "lua-pool"
+			local mine, g = c:receive(), here.group()
+			g:go(function() end)
+			g:go(function(u1, e1) -- keeps the group busy, and is in no ring
+				u1:release()
+				e1:wait()
+			end, u, e)
+			local member = g:async(function(owner, u1, e1, t1, who1)
+				u1:release()
+				if who1 == "member" then e1:wait() end
+				local ok, err = pcall(owner.await, owner)
+				t1:send("member", ok, err)
+			end, mine, u, e, t, who)
+			u:acquire() -- both have begun: await does not run them itself
+			u:acquire()
+			if who == "owner" then e:wait() end
+			local ok, err = pcall(g.await, g)
+			t:send("owner", ok, err)
+			g:cancel(0)
+			return tostring(member)
+		end, me, up, go, told, last)
+		me:send(f)
+		return f, go, told
+	end
+
+	-- Until so many tasks wait for an object of this class.
+	local function waiting_for(class, n)
+		assert.is_true(proc.eventually(function()
+			local count = 0
+			for _, e in ipairs(pool.report "list") do
+				if e.state == "waiting" and not e.main and tostring(e.objects[1]):find(class, 1, true) then count = count + 1 end
+			end
+			return count == n
+		end))
+	end
+
+	it("names the ring through a group, whichever of its waits is the last", function()
+		local f, go, told = group_and_member "owner"
+		waiting_for("lua-pool.future", 1) -- the member
+		waiting_for("lua-pool.event", 2)
+		go:set()
+		local who, ok, err = told:receive(10)
+		assert.same({ "owner", false }, { who, ok })
+		assert.matches("dead%-lock: .*: group 0x%x+, one of whose tasks waits at " .. HERE .. ":%d+ for future 0x%x+, " ..
+			"whose task is this task$", err)
+		assert.is_true((f:wait(10)))
+
+		f, go, told = group_and_member "member"
+		waiting_for("lua-pool.group", 1) -- the owner
+		waiting_for("lua-pool.event", 2)
+		go:set()
+		who, ok, err = told:receive(10)
+		assert.same({ "member", false }, { who, ok })
+		assert.matches("dead%-lock: .*: future 0x%x+, whose task waits at " .. HERE .. ":%d+ for group 0x%x+, " ..
+			"one of whose tasks is this task$", err)
+		assert.same({ "owner", true, true }, { told:receive(10) }) -- the ring is open, so the others go on
+		assert.is_true((f:wait(10)))
+	end)
+
+	it("finds a ring through any of several readers, and through a mutex and a group", function()
+		local rw, m, up, go = pool.rwlock(), pool.mutex(), pool.semaphore(0), pool.event()
+		local idle = pool.async(function(l, u, e)
+			l:read_lock()
+			u:release()
+			e:wait()
+			l:unlock()
+		end, rw, up, go)
+		local writer = pool.async(function(l, mu, u, e)
+			mu:lock()
+			u:release()
+			e:wait()
+			u:release()
+			local ok, err = pcall(l.write_lock, l)
+			return ok, err
+		end, rw, m, up, go)
+		up:acquire()
+		up:acquire()
+		local reader = pool.async(function(l, mu)
+			l:read_lock()
+			local ok, err = pcall(mu.lock, mu)
+			return ok, err
+		end, rw, m)
+		waiting_for("lua-pool.mutex", 1)
+		local late = pool.event() -- one reader stays inside while the ring closes
+		local stays = pool.async(function(l, u, e)
+			l:read_lock()
+			u:release()
+			e:wait()
+			l:unlock()
+		end, rw, up, late)
+		up:acquire()
+		go:set()
+		local ok, err = writer:await(10)
+		assert.is_false(ok)
+		assert.matches("rwlock 0x%x+, whose owner waits at " .. HERE .. ":%d+ for mutex 0x%x+, whose owner is this task$", err)
+		assert.is_true((reader:await(10)))
+		late:set()
+		idle:await()
+		stays:await()
+
+		-- A member wants what the one who awaits the group has locked.
+		local told, held = pool.channel(1), pool.mutex()
+		local owner = pool.async(function(mu, t)
+			local here = require "lua-pool"
+			mu:lock()
+			local g = here.group()
+			g:go(function(mu1, t1)
+				local fine, why = pcall(mu1.lock, mu1)
+				if not fine then t1:send(why) end
+			end, mu, t)
+			local fine, why = pcall(g.await, g)
+			if not fine then t:send(why) end
+			mu:unlock()
+		end, held, told)
+		assert.matches("dead%-lock: .*mutex 0x%x+.*this task$", told:receive(10))
+		assert.is_true((owner:wait(10)))
+	end)
+
+	it("is none while the group's tasks are about to be cancelled, or wait with a time limit", function()
+		local me, up = pool.channel(1), pool.event()
+		local f = pool.async(function(c, u)
+			local here = require "lua-pool"
+			local mine, g = c:receive(), here.group()
+			g:go(function(owner, u1)
+				u1:set()
+				owner:await()
+			end, mine, u)
+			u:wait()
+			return g:cancel()
+		end, me, up)
+		me:send(f)
+		assert.is_true((f:await(10)))
+		f = pool.async(function(c)
+			local here = require "lua-pool"
+			local mine, g = c:receive(), here.group()
+			local member = g:async(function(owner) return owner:await(0.02) end, mine)
+			return g:await(), select("#", member:await())
+		end, me)
+		me:send(f)
+		assert.same({ true, 2 }, { f:await(10) })
+	end)
 end)
 
 describe("a pool whose threads all wait while tasks are queued", function()

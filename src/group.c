@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "cancel.h"
 #include "stop.h"
 #include "worker.h"
 
@@ -114,7 +115,8 @@ bool lp_group_join(struct lp_group *g, struct lp_task *t)
 {
 	lp_lock(&g->lock);
 	atomic_store_explicit(&g->left, g->left + 1, memory_order_relaxed);
-	bool out = !g->limit || g->out < g->limit;
+	/* None goes before those that are held back: there may be room that has not been given to them yet. */
+	bool out = !g->limit || (g->out < g->limit && !g->held);
 	if (out) {
 		g->out++;
 		note_pending(g, t);
@@ -242,6 +244,20 @@ static void group_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_unlock(&g->lock);
 }
 
+/* All members have to end: those who wait are who may be in a ring. One of a cancelled group ends by itself, once it is told. */
+static void group_holders(struct lp_obj *o, lp_visit_exec *visit, void *data)
+{
+	struct lp_group *g = (struct lp_group *)o;
+	for (struct lp_exec *e = NULL; (e = lp_graph_next(e));)
+		for (struct lp_actor *a = e->actor; a; a = a->outer) {
+			if (!a->is_task || lp_entry(a, struct lp_task, actor)->parent != &g->token)
+				continue;
+			if (!lp_group_over(g) || lp_cancel_word(a))
+				visit(e, data);
+			break;
+		}
+}
+
 /* ---- life ---- */
 
 static void group_destroy(struct lp_obj *o)
@@ -268,6 +284,7 @@ const struct lp_class lp_group_class = {
 	.take = group_take,
 	.enqueue = group_enqueue,
 	.dequeue = group_dequeue,
+	.holders = group_holders,
 };
 
 struct lp_group *lp_group_new(struct lp_pool *p, struct lp_token *parent, uint32_t limit, bool ids)

@@ -197,25 +197,40 @@ static bool is_dead(lua_State *L, lua_State *co)
 	return lua_status(co) != LUA_OK || (!lua_getstack(co, 0, &ar) && lua_gettop(co) == 0);
 }
 
+/* Those of our light threads that hold something, whose memory only we can free. */
+struct ours {
+	struct lp_exec *host, *list[8];
+	unsigned n;
+};
+
+static void note_ours(struct lp_exec *holder, void *data)
+{
+	struct ours *ours = data;
+	if (holder->host == ours->host && ours->n < sizeof ours->list / sizeof *ours->list)
+		ours->list[ours->n++] = holder;
+}
+
 bool lp_bury(lua_State *L, struct lp_state *s, struct lp_obj *o)
 {
-	if (!o->cls->holder || o->generation != lp_generation || !lua_checkstack(L, 2))
+	if ((!o->cls->holder && !o->cls->holders) || o->generation != lp_generation || !lua_checkstack(L, 2))
 		return false;
+	struct ours ours = {.host = &s->host->exec};
 	lp_graph_lock(); /* keeps the memory of a worker's */
-	struct lp_exec *e = o->cls->holder(o);
-	bool ours = e && e->host == &s->host->exec;
+	lp_holders(o, note_ours, &ours);
 	lp_graph_unlock();
-	if (!ours)
-		return false;
-	/* It holds something, so it was not finalised yet; its coroutine may have been collected. */
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
-	lua_rawgetp(L, -1, e);
-	lua_State *co = lua_tothread(L, -1);
-	bool dead = !co || is_dead(L, co);
-	lua_pop(L, 2);
-	if (dead)
-		lp_held_release(e->actor);
-	return dead;
+	bool any = false;
+	for (unsigned i = 0; i < ours.n; i++) {
+		/* It holds something, so it was not finalised yet; its coroutine may have been collected. */
+		lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
+		lua_rawgetp(L, -1, ours.list[i]);
+		lua_State *co = lua_tothread(L, -1);
+		bool dead = !co || is_dead(L, co);
+		lua_pop(L, 2);
+		if (dead)
+			lp_held_release(ours.list[i]->actor);
+		any |= dead;
+	}
+	return any;
 }
 
 void lp_state_switch(lua_State *L, struct lp_state *s)

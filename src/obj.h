@@ -10,6 +10,7 @@
 struct lp_obj;
 struct lp_node; /* wait.h */
 struct lp_exec; /* wait.h */
+typedef void lp_visit_exec(struct lp_exec *e, void *data);
 
 struct lp_class {
 	const char *name;                   /* "lua-pool.event": __name of its handles */
@@ -30,6 +31,8 @@ struct lp_class {
 	/* Who has to act before o becomes ready, if that is known: dead-lock detection. Called
 	 * under the graph lock (wait.c); must take no lock but its own. NULL: nobody in particular. */
 	struct lp_exec *(*holder)(struct lp_obj *o);
+	/* The same where several have to: calls visit for each (that is known and waits itself). NULL: `holder` says all. */
+	void (*holders)(struct lp_obj *o, lp_visit_exec *visit, void *data);
 
 	/* NULL, or: a message is made that names o. Answers a new count of what travels in its stead (o itself,
 	 * usually), or NULL and why it cannot. The message may be thrown away unread. Must not call Lua. */

@@ -172,7 +172,7 @@ static void rwlock_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
 	n->value = NULL;
 }
 
-/* One reader alone or the writer; of several readers none is the one that others wait for. */
+/* One reader alone or the writer. */
 static struct lp_exec *rwlock_holder(struct lp_obj *o)
 {
 	struct lp_rwlock *rw = (struct lp_rwlock *)o;
@@ -182,6 +182,19 @@ static struct lp_exec *rwlock_holder(struct lp_obj *o)
 		e = lp_actor_exec(lp_entry(rw->inside.next, struct lp_rwhold, inside)->actor);
 	lp_unlock(&rw->lock);
 	return e;
+}
+
+/* All who are inside have to leave. */
+static void rwlock_holders(struct lp_obj *o, lp_visit_exec *visit, void *data)
+{
+	struct lp_rwlock *rw = (struct lp_rwlock *)o;
+	lp_lock(&rw->lock);
+	for (struct lp_link *l = rw->inside.next; l != &rw->inside; l = l->next) {
+		struct lp_exec *e = lp_actor_exec(lp_entry(l, struct lp_rwhold, inside)->actor);
+		if (e)
+			visit(e, data);
+	}
+	lp_unlock(&rw->lock);
 }
 
 /* ---- life ---- */
@@ -199,6 +212,7 @@ const struct lp_class lp_rwlock_class = {
 	.dequeue = rwlock_dequeue,
 	.discard = rwlock_discard,
 	.holder = rwlock_holder,
+	.holders = rwlock_holders,
 };
 
 struct lp_rwlock *lp_rwlock_new(void)

@@ -25,6 +25,7 @@ struct record {
 	bool counts;                 /* it holds a count of each object */
 	bool shielded;
 	bool live;                   /* its nodes are to be taken back */
+	bool neighbour;              /* another coroutine of its state holds what it waits for */
 };
 
 static void drop_counts(struct record *r)
@@ -158,17 +159,20 @@ static int prepare(lua_State *L)
 /* Nobody tells when a coroutine ends: whoever waits for what it holds has to look. */
 #define LOOK_FOR_THE_DEAD (LP_SECOND / 4)
 
+static void is_neighbour(struct lp_exec *holder, void *data)
+{
+	struct record *r = data;
+	r->neighbour |= holder->host && lp_exec_same_thread(holder, r->exec);
+}
+
 static bool held_by_neighbour(struct record *r)
 {
-	bool any = false;
+	r->neighbour = false;
 	lp_graph_lock();
-	for (int i = 0; i < r->waiting.n && !any; i++) {
-		struct lp_obj *o = r->waiting.nodes[i].obj;
-		struct lp_exec *e = o->cls->holder ? o->cls->holder(o) : NULL;
-		any = e && e->host && lp_exec_same_thread(e, r->exec);
-	}
+	for (int i = 0; i < r->waiting.n; i++)
+		lp_holders(r->waiting.nodes[i].obj, is_neighbour, r);
 	lp_graph_unlock();
-	return any;
+	return r->neighbour;
 }
 
 /* What `suspend` is told: the adapter; the id, or nil of one that waits for the time alone; the seconds that are left;

@@ -120,10 +120,20 @@ enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs)
 /* ---- rings ---- */
 
 static lp_mutex graph;
+static struct lp_link in_graph = {&in_graph, &in_graph}; /* [graph] */
+static uint64_t searches;                                /* [graph] */
+
+/* A forked child: those who waited are threads of the parent. */
+static void forget_waits(void)
+{
+	while (!lp_list_empty(&in_graph))
+		lp_entry(lp_list_take_first(&in_graph), struct lp_exec, in_graph)->waits_on = NULL;
+}
 
 __attribute__((constructor)) static void graph_open(void)
 {
 	lp_fork_guard(&graph);
+	lp_fork_child(forget_waits);
 }
 
 void lp_graph_lock(void)
@@ -189,66 +199,126 @@ static struct lp_exec *topmost(struct lp_exec *e)
 	return e;
 }
 
-/* The ring is there: goes along it once more and says so. Under the graph lock, so nobody on it has moved:
- * the place of one that waits in the graph stays. */
-static void describe_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
+void lp_holders(struct lp_obj *o, lp_visit_exec *visit, void *data)
 {
-	size_t at = 0;
-	for (int steps = 0; o; steps++) {
-		const char *name = lp_class_short_name(o->cls), *who = strcmp(name, "future") == 0 ? "task" : "owner";
-		say(&at, "%s %p, whose %s ", name, (void *)o, who);
-		struct lp_exec *next = topmost(o->cls->holder(o));
-		if (next != e && blocks && lp_exec_same_thread(next, e)) {
-			say(&at, "is a coroutine of this Lua state, which could not run meanwhile");
-			return;
-		}
-		if (!next || next == e || steps == 7) {
-			say(&at, next == e ? "is this task" : "waits for ... this task");
-			return;
-		}
-		if (next->place.source)
-			say(&at, "waits at %s:%d for ", next->place.source, next->place.line);
+	struct lp_exec *e;
+	if (o->cls->holders)
+		o->cls->holders(o, visit, data);
+	else if (o->cls->holder && (e = o->cls->holder(o)))
+		visit(e, data);
+}
+
+struct lp_exec *lp_graph_next(struct lp_exec *e)
+{
+	struct lp_link *next = e ? e->in_graph.next : in_graph.next;
+	return next == &in_graph ? NULL : lp_entry(next, struct lp_exec, in_graph);
+}
+
+/* search: for a way from what e waits for back to e. Where several have to act for one (a group's members), all of them
+ * have to, so one way is enough. */
+struct search {
+	struct lp_exec *e;
+	bool blocks;                         /* its thread: so it also waits for that thread's light threads */
+	uint64_t number;
+	struct lp_exec *from;                /* whose object's holders are visited */
+	struct lp_exec *found, **found_end;  /* those whose objects are still to be looked at */
+	struct lp_exec *closes;              /* holds what `from` waits for: e, or a light thread of its thread */
+};
+
+static void visit(struct lp_exec *next, void *data)
+{
+	struct search *s = data;
+	next = topmost(next);
+	if (!next || s->closes)
+		return;
+	if (next == s->e || (s->blocks && lp_exec_same_thread(next, s->e))) {
+		s->closes = next;
+		return;
+	}
+	/* Or it was given the object and has not yet woken up to say that it no longer waits. */
+	if (!next->waits_on || next->waits_on == s->from->waits_on || next->search == s->number || leaves(next))
+		return;
+	next->search = s->number;
+	next->via = s->from;
+	next->next_found = NULL;
+	*s->found_end = next;
+	s->found_end = &next->next_found;
+}
+
+/* Follows who waits for whom. Both ends are under one lock, so of the waits that form a ring the last one to come here
+ * sees all the others. */
+static bool closes_ring(struct search *s)
+{
+	s->from = s->e;
+	s->found_end = &s->found;
+	for (;;) {
+		lp_holders(s->from->waits_on, visit, s);
+		if (s->closes)
+			return true;
+		if (!s->found)
+			return false;
+		s->from = s->found;
+		if (!(s->found = s->from->next_found))
+			s->found_end = &s->found;
+	}
+}
+
+enum { RING_SHOWN = 7 };
+
+/* The ring is there: says so. Nobody on it has moved: the place of one that waits in the graph stays. */
+static void describe_ring(struct search *s)
+{
+	size_t at = 0, n = 0;
+	struct lp_exec *ring[RING_SHOWN]; /* from e on, the first ones */
+	for (struct lp_exec *x = s->from; x != s->e; x = x->via)
+		n++;
+	size_t i = n + 1;
+	for (struct lp_exec *x = s->from; i-- > 0; x = x->via)
+		if (i < RING_SHOWN)
+			ring[i] = x;
+	for (i = 0; i <= n; i++) {
+		struct lp_obj *o = ring[i]->waits_on;
+		const char *name = lp_class_short_name(o->cls);
+		say(&at, "%s %p, %s ", name, (void *)o, strcmp(name, "future") == 0 ? "whose task" :
+			strcmp(name, "group") == 0 ? "one of whose tasks" : "whose owner");
+		if (i == n || i + 1 == RING_SHOWN)
+			break;
+		if (ring[i + 1]->place.source)
+			say(&at, "waits at %s:%d for ", ring[i + 1]->place.source, ring[i + 1]->place.line);
 		else
 			say(&at, "waits for ");
-		o = next->waits_on;
 	}
-}
-
-/* Follows who waits for whom from o. Both ends are under one lock, so of the waits that form a
- * ring the last one to come here sees all the others. A wait that blocks its thread also waits for each
- * light thread of the same Lua state, none of which can run meanwhile. */
-static bool closes_ring(struct lp_exec *e, struct lp_obj *o, bool blocks)
-{
-	/* A ring that does not include us ends the walk at some wait; the bound is for safety. */
-	for (int steps = 0; o && o->cls->holder && steps < 100000; steps++) {
-		struct lp_exec *next = topmost(o->cls->holder(o));
-		if (next == e || (blocks && lp_exec_same_thread(next, e)))
-			return true;
-		/* It was given o and has not yet woken up to say that it no longer waits. */
-		if (!next || !next->waits_on || next->waits_on == o || leaves(next))
-			return false;
-		o = next->waits_on;
-	}
-	return false;
-}
-
-static bool enter_graph(struct lp_exec *e, struct lp_obj *o, bool blocks)
-{
-	lp_lock(&graph);
-	bool ring = closes_ring(e, o, blocks);
-	if (ring)
-		describe_ring(e, o, blocks);
+	if (i < n)
+		say(&at, "waits for ... this task");
+	else if (s->closes == s->e)
+		say(&at, "is this task");
 	else
-		e->waits_on = o;
-	lp_unlock(&graph);
-	return !ring;
+		say(&at, "is a coroutine of this Lua state, which could not run meanwhile");
 }
 
 static void leave_graph(struct lp_exec *e)
 {
 	lp_lock(&graph);
 	e->waits_on = NULL;
+	if (lp_linked(&e->in_graph))
+		lp_list_remove(&e->in_graph);
 	lp_unlock(&graph);
+}
+
+static bool enter_graph(struct lp_exec *e, struct lp_obj *o, bool blocks)
+{
+	lp_lock(&graph);
+	struct search s = {.e = e, .blocks = blocks, .number = ++searches};
+	e->waits_on = o;
+	lp_list_append(&in_graph, &e->in_graph);
+	bool ring = closes_ring(&s);
+	if (ring) {
+		describe_ring(&s);
+		e->waits_on = NULL;
+		lp_list_remove(&e->in_graph);
+	}
+	lp_unlock(&graph);
+	return !ring;
 }
 
 /* ---- waiters ---- */
@@ -362,7 +432,8 @@ int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 	struct lp_node *nodes = w->nodes;
 	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
-	w->in_graph = w->n == 1 && nodes[0].obj->cls->holder && lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
+	w->in_graph = w->n == 1 && (nodes[0].obj->cls->holder || nodes[0].obj->cls->holders) &&
+		lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
 	falls_asleep(e, w);
 	if (w->in_graph && !enter_graph(e, nodes[0].obj, w->wait->parker != NULL)) {
 		w->in_graph = false;

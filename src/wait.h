@@ -83,6 +83,9 @@ struct lp_exec {
 	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
 	bool (*signalled)(struct lp_exec *e);/* [exec] a Ctrl-C wants to raise in the host; may be NULL */
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
+	struct lp_link in_graph;             /* [graph] linked while there is one */
+	struct lp_exec *via, *next_found;    /* [graph] of a search for rings: who waits for it; those still to be looked at */
+	uint64_t search;                     /* [graph] the last search that came here */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
 	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */
 
@@ -169,6 +172,10 @@ enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs);
  * before its memory goes. */
 void lp_graph_lock(void);
 void lp_graph_unlock(void);
+/* Under it: calls visit for each who has to act before o becomes ready, as far as that is known. */
+void lp_holders(struct lp_obj *o, lp_visit_exec *visit, void *data);
+/* Under it: the next of those whose untimed wait is in the graph, none of whom changes its actors; NULL: the first. */
+struct lp_exec *lp_graph_next(struct lp_exec *e);
 /* After LP_DEADLOCK, on the same thread: the ring in words, with places. */
 const char *lp_deadlock_text(void);
 /* "lua-pool.mutex" -> "mutex" */
