@@ -166,6 +166,7 @@ void lp_host_close(struct lp_host *h)
 {
 	lp_host_stand_still();
 	bool fresh = !atomic_load(&h->closing);
+	lp_host_forget_lights(h);
 	lp_host_forget(h);
 	lp_held_release(&h->actor); /* its code has ended: nobody else would unlock it */
 	if (fresh && h->obj.generation == lp_generation)

@@ -12,6 +12,7 @@ static void renew_hosts(void)
 		h->obj.generation = lp_generation;
 		atomic_store(&h->detached, 0);
 		atomic_store(&h->parker, NULL);
+		atomic_store(&h->lights_lock.word, 0);
 		lp_event_init(&h->quiet, &lp_event_class);
 		lp_obj_set_part(&h->quiet.obj);
 	}
@@ -51,10 +52,38 @@ struct lp_host *lp_host_new(void *L)
 	atomic_init(&h->detached, 0);
 	lp_event_init(&h->quiet, &lp_event_class);
 	lp_obj_set_part(&h->quiet.obj);
+	atomic_init(&h->lights_lock.word, 0);
+	lp_list_init(&h->lights);
 	lp_lock(&hosts_lock);
 	lp_list_append(&hosts, &h->link);
 	lp_unlock(&hosts_lock);
 	return h;
+}
+
+void lp_host_add_light(struct lp_host *h, struct lp_exec *e)
+{
+	e->host = &h->exec;
+	lp_lock(&h->lights_lock);
+	lp_list_append(&h->lights, &e->light);
+	lp_unlock(&h->lights_lock);
+}
+
+void lp_host_remove_light(struct lp_exec *e)
+{
+	if (!lp_linked(&e->light))
+		return;
+	struct lp_host *h = lp_entry(e->host, struct lp_host, exec);
+	lp_lock(&h->lights_lock);
+	lp_list_remove(&e->light);
+	lp_unlock(&h->lights_lock);
+}
+
+void lp_host_forget_lights(struct lp_host *h)
+{
+	lp_lock(&h->lights_lock);
+	while (lp_list_take_first(&h->lights))
+		;
+	lp_unlock(&h->lights_lock);
 }
 
 static _Atomic bool exiting;

@@ -20,6 +20,8 @@ struct lp_host {
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
 	_Atomic bool over;             /* closing, and the time for detached tasks is over */
 	struct lp_event quiet;         /* set while closing and detached == 0 */
+	lp_mutex lights_lock;          /* a place_lock may be taken under it */
+	struct lp_link lights;         /* [lights_lock] the execs of its light threads, for reports */
 	struct lp_link link;           /* [hosts lock] all hosts of the process */
 };
 
@@ -31,6 +33,11 @@ void lp_host_stand_still(void);          /* returns at once unless the exit has 
 void lp_host_wake_all(void);             /* those that wait look at their hook again */
 void lp_host_detached_begin(struct lp_host *h);
 void lp_host_detached_end(struct lp_host *h);
+
+/* A light thread comes and goes, on the thread of its state. Going twice, or after the host's end, is fine. */
+void lp_host_add_light(struct lp_host *h, struct lp_exec *e);
+void lp_host_remove_light(struct lp_exec *e);
+void lp_host_forget_lights(struct lp_host *h); /* the state closes */
 
 /* All hosts, for the end of the process; each is retained. Returns how many were stored. */
 unsigned lp_host_all(struct lp_host **hosts, unsigned max);

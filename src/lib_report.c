@@ -35,13 +35,17 @@ static void set_place(lua_State *L, const char *field, const char *source, int l
 	lua_setfield(L, -2, field);
 }
 
-/* Pushes {pool, worker, task, started}; of the host {main = true}. */
+/* Pushes {pool, worker, task, started}; of the host {main = true, coroutine}. */
 static void push_who(lua_State *L, const struct lp_who *who)
 {
 	lua_createtable(L, 0, 8);
 	if (!who->pool) {
 		lua_pushboolean(L, 1);
 		lua_setfield(L, -2, "main");
+		if (who->coroutine) {
+			lua_pushfstring(L, "%p", who->coroutine);
+			lua_setfield(L, -2, "coroutine");
+		}
 		return;
 	}
 	lua_pushstring(L, who->pool->opt.name);
@@ -84,7 +88,7 @@ static void push_line(lua_State *L, const struct lp_report_line *line)
 }
 
 /* pool.report() -> string: a line for each task that runs or waits in any pool of the process, and for each Lua state of the
- * host that waits: where in its Lua code, for what, and who holds that.
+ * host that waits, and each of its coroutines that an event loop has suspended: where in its Lua code, for what, and who holds that.
  * pool.report("list") -> the same as a list of tables. Never blocks. */
 static int report(lua_State *L)
 {

@@ -54,6 +54,7 @@ static int light_gc(lua_State *L)
 	struct light *light = lua_touserdata(L, 1);
 	struct lp_state *s = light->s;
 	clear(light);
+	lp_host_remove_light(&light->exec);
 	atomic_store_explicit(&light->actor.exec, NULL, memory_order_release);
 	lp_graph_lock(); /* nobody looks at it any more */
 	lp_graph_unlock();
@@ -80,7 +81,8 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 	lp_actor_init(&light->actor);
 	atomic_store(&light->actor.exec, &light->exec);
 	light->exec.actor = &light->actor;
-	light->exec.host = &s->host->exec;
+	light->exec.coroutine = lua_topointer(L, -2);
+	lp_host_add_light(s->host, &light->exec);
 	light->exec.signalled = light_signalled;
 	light->s = s;
 	light->generation = lp_generation;

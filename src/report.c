@@ -75,6 +75,23 @@ static void look_at_pool(struct lp_report *r, struct lp_pool *p)
 	lp_pool_each_worker(p, look_at_worker, &look);
 }
 
+/* Its coroutines that an event loop has suspended. */
+static void look_at_lights(struct lp_report *r, struct lp_host *h)
+{
+	lp_lock(&h->lights_lock);
+	for (struct lp_link *l = h->lights.next; l != &h->lights; l = l->next) {
+		struct lp_exec *e = lp_entry(l, struct lp_exec, light);
+		struct lp_report_line *line = add(r);
+		if (!line)
+			break;
+		line->who.coroutine = e->coroutine;
+		look_at_wait(e, line);
+		if (line->what == LP_RUNS)
+			r->n--;
+	}
+	lp_unlock(&h->lights_lock);
+}
+
 static void look_at_hosts(struct lp_report *r)
 {
 	struct lp_host *hosts[MAX_HOSTS];
@@ -83,6 +100,7 @@ static void look_at_hosts(struct lp_report *r)
 		struct lp_report_line *line = add(r);
 		if (line)
 			look_at_wait(&hosts[i]->exec, line);
+		look_at_lights(r, hosts[i]);
 		lp_release(hosts[i]);
 	}
 }
@@ -97,6 +115,7 @@ static void look_at_holder(struct lp_report_line *line)
 	struct lp_exec *e = o->cls->holder(o);
 	if (e) {
 		line->held = true;
+		line->holder.coroutine = e->coroutine;
 		struct lp_worker *w = e->worker;
 		if (w) {
 			lp_lock(&w->lock);
@@ -186,6 +205,8 @@ static void say_task(struct words *w, struct lp_task *t)
 static void say_who(struct words *w, const struct lp_who *who)
 {
 	if (!who->pool) {
+		if (who->coroutine)
+			say(w, "coroutine %p of ", who->coroutine);
 		say(w, "the main state");
 		return;
 	}

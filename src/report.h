@@ -11,6 +11,7 @@ enum { LP_REPORT_OBJECTS = 4 }; /* of one wait, the rest is counted */
 /* Who somebody is: a task on a worker, or a Lua state of the host. */
 struct lp_who {
 	struct lp_pool *pool;   /* counted; NULL: the host */
+	const void *coroutine;  /* of the host, which an event loop has suspended; NULL: none */
 	unsigned worker;
 	struct lp_task *task;   /* counted; NULL: none (the host; the opening of a state) */
 };

@@ -87,6 +87,8 @@ struct lp_exec {
 	struct lp_exec *via, *next_found;    /* [graph] of a search for rings: who waits for it; those still to be looked at */
 	uint64_t search;                     /* [graph] the last search that came here */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
+	const void *coroutine;               /* [I] of a light thread: which, for people */
+	struct lp_link light;                /* [host's lights_lock] of a light thread: among the others of its state */
 	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */
 
 	/* What the report of who waits for whom tells: filled only by a wait that really sleeps. */

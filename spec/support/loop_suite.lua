@@ -28,7 +28,7 @@ return function(loop, describe, it)
 		end)
 
 		-- Each: what one coroutine calls, what another does then, what the call answers.
-		local e, ch, full, sem, m, rw, cond, bar, t
+		local e, ch, full, sem, m, rw, cond, bar, dict, t
 		local calls = {
 			{ "event:wait", function() return e:wait() end, function() e:set() end, { true } },
 			{ "channel:receive", function() return ch:receive() end, function() ch:send(1, nil, "x") end, { n = 3, 1, nil, "x" } },
@@ -74,6 +74,17 @@ return function(loop, describe, it)
 			{ "pool.select", function() return pool.select { ch, e } end, function() e:set() end, { 2, true } },
 			{ "pool.select that sends", function() return pool.select { e, { ch, "send", 5 } } end,
 				function() assert.equal(5, ch:receive()) end, { 2, true } },
+			{ "pool.select of a key", function()
+				local key = "key " .. 1 -- nothing else keeps this string
+				local list = { e, { dict, "wait", key } }
+				list[3] = { rw, "write_lock" }
+				return pool.select(list)
+			end, function()
+				both.collect()
+				dict:set("key 1", { 5 })
+			end, { 2, { 5 } }, function() rw:read_lock() end },
+			{ "pool.select of a rwlock", function() return pool.select { e, { rw, "write_lock" } }, rw:unlock() end,
+				function() rw:unlock() end, { 2 }, function() rw:read_lock() end },
 			{ "future:await", function() return t:await() end, function() e:set() end, { "done", 2 } },
 			{ "future:pawait", function() return t:pawait() end, function() e:set() end, { true, "done", 2 } },
 			{ "future:wait", function() return t:wait() end, function() e:set() end, { true } },
@@ -111,6 +122,7 @@ return function(loop, describe, it)
 			it(call[1] .. " suspends its coroutine and answers as ever", function()
 				e, ch, full, sem, m, rw, cond, bar = pool.event(), pool.channel(), pool.channel(1), pool.semaphore(0), pool.mutex(),
 					pool.rwlock(), pool.condition(), pool.barrier(2)
+				dict = pool.dict()
 				full:send(1)
 				t = pool.async(function(go)
 					go:wait()
@@ -284,6 +296,52 @@ return function(loop, describe, it)
 			assert.matches("^[^\n]*dead%-lock", err)
 		end)
 
+		it("the report shows suspended coroutines: where they wait, for what, and who holds it", function()
+			local here = debug.getinfo(1, "S").short_src:gsub("^%./", "")
+			local lock, never, found, own, holder = pool.mutex(), pool.event(), {}, {}, nil
+			local function entries()
+				local list = {}
+				for _, entry in ipairs(pool.report "list") do
+					if entry.coroutine then list[entry.coroutine] = entry end
+				end
+				return list
+			end
+			local function address()
+				return tostring(coroutine.running()):match "0x%x+"
+			end
+			local line = debug.getinfo(1, "l").currentline
+			all(function()
+				holder = address()
+				lock:lock()
+				wait_until(function() return own[3] and entries()[own[3]] and tostring(lock):find "1 waiting" end)
+				found = entries()
+				found.text = pool.report()
+				never:set()
+				lock:unlock()
+			end, function()
+				own[1] = address()
+				wait_until(function() return lock:is_locked() end)
+				lock:lock()
+				lock:unlock()
+			end, function()
+				own[2] = address()
+				pool.select { never, pool.channel() }
+			end, function()
+				own[3] = address()
+				never:wait()
+			end)
+			local waits = found[own[1]]
+			assert.same({ "waiting", true }, { waits.state, waits.main })
+			assert.equal(("%s:%d"):format(here, line + 12), waits.at)
+			assert.is_true(waits.objects[1] == lock)
+			assert.same({ main = true, coroutine = holder }, waits.holder)
+			assert.matches("coroutine " .. own[1] .. " of the main state waits at .* for mutex 0x%x+, held by coroutine " .. holder ..
+				" of the main state", found.text)
+			assert.equal(2, #found[own[2]].objects)
+			assert.is_true(found[own[3]].objects[1] == never)
+			assert.same({}, entries()) -- all gone again
+		end)
+
 		it("where a coroutine cannot be suspended a wait says why, and the loop is not blocked", function()
 			local never, errors = pool.event(), {}
 			all(function()
@@ -423,6 +481,7 @@ return function(loop, describe, it)
 					give_up(function() rw:write_lock() end)
 					give_up(function() e:wait() end)
 					give_up(function() pool.select { ch, e, { full, "send", 3 } } end)
+					give_up(function() pool.select { { rw, "write_lock" }, { rw, "write_lock" }, m, { pool.dict(), "wait", "key" } } end)
 					give_up(function() pool.sleep(0.001) end)
 					give_up(function()
 						local mine = pool.mutex()
