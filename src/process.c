@@ -258,9 +258,12 @@ void lp_process_end(struct lp_process *p, lp_time deadline)
 			lp_children_let_go();
 		}
 	}
-	/* Its children: a group lives, and keeps its number, as long as one of them does. */
-	while (alive && lp_now() < deadline && kill(-p->pid, 0) == 0) {
-		lp_time soon = lp_now() + 2000000;
+	/* Its children have as long as it had. Whether the group has a number is known at once, whether one of them lives takes
+	 * a while to find out. */
+	lp_time nap = 1000000;
+	while (alive && lp_now() < deadline && kill(-p->pid, 0) == 0 && (nap < 8000000 || lp_group_lives(p->pid))) {
+		lp_time soon = lp_now() + nap;
+		nap = nap < 16000000 ? nap * 2 : nap;
 		lp_nap(soon < deadline ? soon : deadline);
 	}
 	if (alive)

@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include "sys.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -146,6 +148,34 @@ int lp_open_beneath(int dir, const char *path, int flags, mode_t mode)
 	return lp_open_beneath_portable(dir, path, flags, mode);
 }
 
+/* ---- names ---- */
+
+static bool is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+int lp_next_name(struct lp_names *n, const char **name, unsigned char *type)
+{
+	for (;;) {
+		if (n->at == n->end) {
+			ssize_t r = getdents64(n->fd, n->buf, sizeof n->buf);
+			if (r <= 0) {
+				*name = NULL;
+				return r < 0 ? errno : 0;
+			}
+			n->at = 0;
+			n->end = (size_t)r;
+		}
+		const struct dirent64 *e = (const struct dirent64 *)(void *)(n->buf + n->at);
+		n->at += e->d_reclen;
+		*name = e->d_name;
+		*type = e->d_type;
+		if (!is_dots(e->d_name))
+			return 0;
+	}
+}
+
 /* ---- data ---- */
 
 ssize_t lp_copy_range(int from, int to, size_t n)
@@ -204,6 +234,42 @@ int lp_pipe(int fds[2], int ours)
 	close(fds[0]);
 	close(fds[1]);
 	return refuse(err);
+}
+
+/* Is the process of this folder of /proc one that lives, and of that group? */
+static bool lives_in(int proc, const char *name, pid_t group)
+{
+	char path[64], text[512], state;
+	int owner, parent;
+	if (snprintf(path, sizeof path, "%s/stat", name) >= (int)sizeof path)
+		return false;
+	int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *end = strrchr(text, ')'); /* of its name, which may hold anything */
+	return end && sscanf(end + 1, " %c %d %d", &state, &parent, &owner) == 3 && owner == group && state != 'Z' && state != 'X';
+}
+
+bool lp_group_lives(pid_t group)
+{
+	if (kill(-group, 0) < 0)
+		return false;
+	struct lp_names names;
+	const char *name;
+	unsigned char type;
+	int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return true; /* it cannot be known */
+	bool lives = false;
+	lp_begin_names(&names, fd);
+	while (!lives && lp_next_name(&names, &name, &type) == 0 && name)
+		if (*name >= '1' && *name <= '9')
+			lives = lives_in(fd, name, group);
+	close(fd);
+	return lives;
 }
 
 int lp_open_child(pid_t pid)

@@ -18,6 +18,20 @@ const char *lp_error_text(int err, char *buf, size_t size);
 int lp_open_beneath(int dir, const char *path, int flags, mode_t mode);
 int lp_open_beneath_portable(int dir, const char *path, int flags, mode_t mode);
 
+/* The names in a folder that is open for reading, straight from the system. lp_next_name: 0, and the next one, which is
+ * good until the next call, or NULL at the end; or an errno. "." and ".." are left out. *type: DT_REG ... as readdir has it. */
+struct lp_names {
+	int fd;
+	size_t at, end;
+	_Alignas(8) char buf[32768];
+};
+static inline void lp_begin_names(struct lp_names *n, int fd)
+{
+	n->fd = fd;
+	n->at = n->end = 0;
+}
+int lp_next_name(struct lp_names *n, const char **name, unsigned char *type);
+
 /* Copies up to n bytes from the position of one file to that of the other inside the kernel. -1 with
  * EXDEV: not between these two; copy by hand. */
 ssize_t lp_copy_range(int from, int to, size_t n);
@@ -35,6 +49,10 @@ void lp_advise_large(void *p, size_t n);
 
 /* A pipe, both ends closed on exec. The end `ours` (0 reading, 1 writing) does not block. */
 int lp_pipe(int fds[2], int ours);
+
+/* Does a process of the group live? One that has ended and that nobody has waited for does not, though the number is still
+ * taken: in a container the first process may never wait. Looks through all processes of the machine. */
+bool lp_group_lives(pid_t group);
 
 /* A descriptor that becomes readable when the child has ended; -1: there is none on this system. */
 int lp_open_child(pid_t pid);
