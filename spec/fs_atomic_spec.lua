@@ -123,25 +123,34 @@ describe("write{atomic = true}", function()
 				return true
 			end, path, stop)
 		end
-		-- It is killed by somebody else at a random moment of its writing.
-		local writer = ([[
-			local pid = pool.fs.readlink "/proc/self"
-			os.execute(("(sleep %%f; kill -9 %%s) >/dev/null 2>&1 &"):format(tonumber(arg[1]), pid))
-			for i = 1, 1e9 do assert(pool.fs.write(%q, ("%%08d"):format(i):rep(4000), {atomic = true, sync = false})) end
-		]]):format(path)
-		local base = os.tmpname()
-		assert(fs.write(base, ("package.path, package.cpath = %q, %q local pool = require 'lua-pool' "):format(package.path, package.cpath)
-			.. writer))
-				for _ = 1, scale(200, 10) do
-			assert.equal(9, assert(pool.run { child.lua, base, ("%f"):format(math.random() * 0.01) }).signal)
-			local text = fs.read(path)
-			assert.is_true(#text == 32000 and text == text:sub(1, 8):rep(4000))
-			assert(fs.write(path, content(0), ATOMIC))
-			for _, name in ipairs(fs.list(dir)) do assert.is_nil(name:find("lua-pool-", 1, true), name) end
-		end
-		os.remove(base)
+		-- Copies of a process without threads write again and again, and are killed at random moments.
+		local r = child.run(([[
+			local path, dir, rounds, fs, sys = %q, %q, %d, pool.fs, require "sys"
+			local function content(i) return ("%%08d"):format(i):rep(4000) end
+			local first = 1
+			local function write_on()
+				for i = first, math.huge do assert(fs.write(path, content(i), { atomic = true, sync = false })) end
+			end
+			local changed, littered = 0, 0
+			for i = 1, rounds do
+				first = i * 10000
+				assert(sys.killed(write_on, math.random() * 4) == 9)
+				local text = assert(fs.read(path))
+				assert(#text == 32000 and text == text:sub(1, 8):rep(4000), "a mix")
+				changed = changed + (text == content(0) and 0 or 1)
+				littered = littered + (table.concat(assert(fs.list(dir)), "/"):find("lua-pool-", 1, true) and 1 or 0)
+				assert(fs.write(path, content(0), { atomic = true, sync = i %% 20 == 0 }))
+				for _, name in ipairs(assert(fs.list(dir))) do assert(not name:find("lua-pool-", 1, true), name) end
+			end
+			print(changed, littered)
+		]]):format(path, dir, scale(200, 10)), { limit = 100 })
+		assert.equal(0, r.status, r.err)
+		-- Some got as far as the new name, and if there were enough, some were in the middle.
+		local changed, littered = r.out:match "(%d+)\t(%d+)"
+		assert.is_true(tonumber(changed) > 0, r.out)
+		assert.is_true(tonumber(littered) > 0 or scale(200, 10) < 200, r.out)
 		stop:set()
-		for _, r in ipairs(readers) do assert.is_true(r:await()) end
+		for _, reader in ipairs(readers) do assert.is_true(reader:await()) end
 		p:close()
 	end)
 

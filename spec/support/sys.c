@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../src/compat.h"
@@ -231,6 +232,29 @@ static int sys_pending(lua_State *L)
 	return 1;
 }
 
+/* killed(fn, milliseconds) -> the signal that ended it: a copy of this process calls fn and gets SIGKILL after that time. For
+ * processes without threads. Should we be killed meanwhile, the copy does not live for long. */
+static int sys_killed(lua_State *L)
+{
+	useconds_t us = (useconds_t)(luaL_checknumber(L, 2) * 1000);
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	pid_t pid = fork();
+	if (pid < 0)
+		return answer(L, -1);
+	if (pid == 0) {
+		alarm(20);
+		lua_pushvalue(L, 1);
+		_exit(lua_pcall(L, 0, 0, 0) == LUA_OK ? 0 : 1);
+	}
+	usleep(us);
+	kill(pid, SIGKILL);
+	int status;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return answer(L, -1);
+	return answer(L, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
 int luaopen_sys(lua_State *L);
 
 __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
@@ -238,7 +262,8 @@ __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
 	static const luaL_Reg functions[] = {{"signal", sys_signal}, {"raise", sys_raise}, {"later", sys_later},
 		{"pipe", sys_pipe}, {"close", sys_close}, {"write", sys_write}, {"read", sys_read},
 		{"read_after_signal", sys_read_after_signal}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
-		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {NULL, NULL}};
+		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {"killed", sys_killed},
+		{NULL, NULL}};
 	static const struct { const char *name; int value; } numbers[] = {
 		{"SIGINT", SIGINT}, {"SIGUSR1", SIGUSR1}, {"SIGURG", SIGURG}, {"EINTR", EINTR}};
 	lua_newtable(L);
