@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "array.h"
+#include "large.h"
 #include "lib_sync.h"
 #include "sys.h"
 
@@ -164,7 +165,7 @@ static int read_and_push(lua_State *L, size_t n, int64_t offset)
 	if (got == 0 && n > 0)
 		lua_pushnil(L);
 	else
-		lua_pushlstring(L, job ? job->bytes.p : small, got);
+		lp_push_large(L, job ? job->bytes.p : small, got);
 	if (job)
 		lp_job_clear(job);
 	return 1;

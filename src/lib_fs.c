@@ -58,22 +58,29 @@ void lp_push_stat(lua_State *L, const struct stat *st)
 	set_time(L, "ctime", st->st_ctim);
 }
 
+int lp_stat_path(struct lp_state *s, const struct lp_path *path, bool follow, struct stat *st)
+{
+	if (!path->root)
+		return fstatat(AT_FDCWD, path->name, st, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+	int fd = -1, err = lp_open_path(s, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, &fd);
+	if (!err && fstat(fd, st) < 0)
+		err = errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 /* fs_stat(root, path, nofollow) -> table / nil, err, errno */
 static int fs_stat(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	struct lp_path path;
 	struct stat st;
-	int err = EINVAL, fd = -1;
-	bool nofollow = lua_toboolean(L, 3);
+	int err = EINVAL;
+	bool follow = !lua_toboolean(L, 3);
 	if (lp_check_path(L, 2, &path)) {
 		lp_block_begin(L, s);
-		if (!path.root)
-			err = fstatat(AT_FDCWD, path.name, &st, nofollow ? AT_SYMLINK_NOFOLLOW : 0) < 0 ? errno : 0;
-		else if ((err = lp_open_path(s, &path, O_PATH | (nofollow ? O_NOFOLLOW : 0), 0, &fd)) == 0)
-			err = fstat(fd, &st) < 0 ? errno : 0;
-		if (fd >= 0)
-			close(fd);
+		err = lp_stat_path(s, &path, follow, &st);
 	}
 	if (err)
 		return lp_push_path_error(L, s, &path, err);
@@ -282,6 +289,8 @@ void lp_open_fs(lua_State *L, int state)
 	lp_open_file(L, state); /* first: it makes what jobs need */
 	lp_open_whole(L, state);
 	lp_open_tree(L, state);
+	lp_open_many(L, state);
+	lp_open_walk(L, state);
 	lp_open_replace(L, state);
 	lp_open_temp(L, state);
 	lp_open_watch(L, state);

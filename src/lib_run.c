@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "large.h"
 #include "lib_file.h"
 #include "lib_sync.h"
 #include "process.h"
@@ -309,7 +310,7 @@ static int run_result(lua_State *L)
 	else
 		lua_pushnil(L);
 	for (int k = 0; k < 2; k++)
-		lua_pushlstring(L, p->got[k].p ? p->got[k].p : "", p->got[k].len);
+		lp_push_large(L, p->got[k].p ? p->got[k].p : "", p->got[k].len);
 	lua_pushboolean(L, p->lost);
 	return 5;
 }

@@ -8,25 +8,13 @@
 #include <unistd.h>
 
 #include "lib_path.h"
+#include "sys.h"
 
 /* ---- listing ---- */
 
-static char type_letter(int dir, const struct dirent *e)
+static char letter_of_mode(mode_t mode)
 {
-	struct stat st;
-	switch (e->d_type) {
-	case DT_REG: return 'f';
-	case DT_DIR: return 'd';
-	case DT_LNK: return 'l';
-	case DT_FIFO: return 'p';
-	case DT_SOCK: return 's';
-	case DT_CHR: return 'c';
-	case DT_BLK: return 'b';
-	}
-	/* This file system does not say it here. */
-	if (fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return '?';
-	switch (st.st_mode & S_IFMT) {
+	switch (mode & S_IFMT) {
 	case S_IFREG: return 'f';
 	case S_IFDIR: return 'd';
 	case S_IFLNK: return 'l';
@@ -38,44 +26,38 @@ static char type_letter(int dir, const struct dirent *e)
 	return '?';
 }
 
+char lp_type_letter(int dir, const char *name, unsigned char type)
+{
+	struct stat st;
+	if (type != DT_UNKNOWN)
+		return letter_of_mode(DTTOIF(type));
+	/* This file system does not say it here. */
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? '?' : letter_of_mode(st.st_mode);
+}
+
 static bool is_dots(const char *name)
 {
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* Appends "letter name zero" for each entry; 0 or an errno. Takes the descriptor over. */
+/* Appends "letter name zero" for each entry; 0, an errno or LP_IO_STOPPED. */
 static int scan(struct lp_state *s, int fd, struct lp_bytes *b, size_t *count)
 {
-	int err = 0;
-	DIR *d = fdopendir(fd);
-	if (!d) {
-		err = errno;
-		close(fd);
-		return err;
-	}
-	for (;;) {
-		errno = 0;
-		struct dirent *e = readdir(d);
-		if (!e) {
-			err = errno;
-			break;
-		}
-		if (is_dots(e->d_name))
-			continue;
-		size_t len = strlen(e->d_name) + 1;
-		if (!lp_bytes_room(b, len + 1)) {
-			err = ENOMEM;
-			break;
-		}
-		b->p[b->len] = type_letter(fd, e);
-		memcpy(b->p + b->len + 1, e->d_name, len);
+	struct lp_names names;
+	const char *name;
+	unsigned char type;
+	int err;
+	lp_begin_names(&names, fd);
+	while ((err = lp_next_name(&names, &name, &type)) == 0 && name) {
+		size_t len = strlen(name) + 1;
+		if (!lp_bytes_room(b, len + 1))
+			return ENOMEM;
+		b->p[b->len] = lp_type_letter(fd, name, type);
+		memcpy(b->p + b->len + 1, name, len);
 		b->len += len + 1;
-		if (++*count % 4096 == 0 && lp_block_over(s)) {
-			err = LP_IO_STOPPED;
-			break;
-		}
+		if (++*count % 4096 == 0 && lp_block_over(s))
+			return LP_IO_STOPPED;
 	}
-	closedir(d);
 	return err;
 }
 
@@ -84,15 +66,15 @@ static int fs_list(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	struct lp_path path;
-	int err = EINVAL, fd;
+	int err = EINVAL;
 	size_t count = 0;
 	bool valid = lp_check_path(L, 2, &path);
 	struct lp_job *job = lp_push_job(L);
 	if (valid) {
 		lp_block_begin(L, s);
-		err = lp_open_path(s, &path, O_RDONLY | O_DIRECTORY, 0, &fd);
+		err = lp_open_path(s, &path, O_RDONLY | O_DIRECTORY, 0, &job->fds[0]);
 		if (!err)
-			err = scan(s, fd, &job->bytes, &count);
+			err = scan(s, job->fds[0], &job->bytes, &count);
 	}
 	if (err) {
 		lp_job_clear(job);

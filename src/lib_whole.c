@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "large.h"
 #include "lib_path.h"
 #include "sys.h"
 
@@ -59,12 +60,26 @@ static int fs_open_portable(lua_State *L)
 	return err ? lp_push_errno(L, name, strlen(name), err) : (lua_settop(L, 5), 1);
 }
 
+int lp_begin_reading(struct lp_state *s, const struct lp_path *path, int *fd, struct lp_io *io)
+{
+	struct stat st;
+	int err = lp_open_path(s, path, O_RDONLY, 0, fd);
+	if (!err && fstat(*fd, &st) < 0)
+		err = errno;
+	if (!err && S_ISDIR(st.st_mode))
+		err = EISDIR;
+	if (!err)
+		*io = (struct lp_io){.s = s, .fd = *fd, .regular = S_ISREG(st.st_mode), .fifo = S_ISFIFO(st.st_mode),
+			.size = S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : 0};
+	return err;
+}
+
 enum { SMALL = 32768 }; /* on the C stack: most files are smaller */
 
-static int read_whole(const struct lp_io *io, char *small, size_t expected, struct lp_bytes *b, size_t *len)
+static int read_whole(const struct lp_io *io, char *small, struct lp_bytes *b, size_t *len)
 {
 	int err = 0;
-	if (expected < SMALL) {
+	if (io->size < SMALL) {
 		err = lp_io_read(io, small, SMALL, -1, len);
 		if (err || *len < SMALL)
 			return err;
@@ -75,7 +90,7 @@ static int read_whole(const struct lp_io *io, char *small, size_t expected, stru
 	}
 	struct lp_io rest = *io;
 	rest.size = b->len ? 0 : io->size;
-	err = lp_io_read_bytes(&rest, b, expected < SMALL ? 0 : expected, SIZE_MAX, -1);
+	err = lp_io_read_bytes(&rest, b, rest.size, SIZE_MAX, -1);
 	*len = b->len;
 	return err;
 }
@@ -99,24 +114,16 @@ static int fs_read(lua_State *L)
 	char small[SMALL];
 	struct lp_state *s = lp_state(L);
 	struct lp_path path;
-	struct stat st;
+	struct lp_io io;
 	size_t len = 0;
 	int err = EINVAL;
 	bool valid = lp_check_path(L, 2, &path);
 	struct lp_job *job = own_job(L);
 	if (valid) {
 		lp_block_begin(L, s);
-		err = lp_open_path(s, &path, O_RDONLY, 0, &job->fds[0]);
-		if (!err && fstat(job->fds[0], &st) < 0)
-			err = errno;
-		if (!err && S_ISDIR(st.st_mode))
-			err = EISDIR;
-		if (!err) {
-			size_t expected = S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : 0;
-			struct lp_io io = {.s = s, .fd = job->fds[0], .regular = S_ISREG(st.st_mode),
-				.fifo = S_ISFIFO(st.st_mode), .size = expected};
-			err = read_whole(&io, small, expected, &job->bytes, &len);
-		}
+		err = lp_begin_reading(s, &path, &job->fds[0], &io);
+		if (!err)
+			err = read_whole(&io, small, &job->bytes, &len);
 	}
 	if (err) {
 		lp_job_clear(job);
@@ -124,7 +131,7 @@ static int fs_read(lua_State *L)
 	}
 	close(job->fds[0]);
 	job->fds[0] = -1;
-	lua_pushlstring(L, job->bytes.p ? job->bytes.p : small, len);
+	lp_push_large(L, job->bytes.p ? job->bytes.p : small, len);
 	lp_job_clear(job);
 	return 1;
 }

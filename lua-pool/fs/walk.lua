@@ -1,81 +1,25 @@
--- walk: trees of folders, read by many tasks at once. A task gets some folders, goes down from them until it has found
--- enough, and answers what it found and the folders that it did not get to.
+-- walk: trees of folders, read by many tasks at once. A task gets a pack with some folders, goes down from them until it has
+-- found enough, and answers in the same pack what it found and the folders that it did not get to (src/lib_walk.c).
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"
 
-local ENOUGH = 2000 -- entries of one answer
-local SHARE = 64    -- folders at most that a task starts with
-
-local ENOENT, ENOTDIR = 2, 20
-
-local types = { f = "file", d = "directory", l = "link", p = "fifo", s = "socket", c = "char", b = "block", ["?"] = "other" }
+local SHARE = 64 -- folders at most that a task starts with
 
 local known = { walk = { filter = check.fn, follow = check.boolean, window = check.count } }
-
--- ---- in a task ----
-
--- Which folder this is, whatever it is called; nil: it is none.
-local function identity(root, path, stat_of)
-	local stat = stat_of(root, path)
-	return stat and stat.type == "directory" and ("%d:%d"):format(stat.dev, stat.ino) or nil
-end
-
--- Walks down from `folders`. found: {paths, letters, errors by index}; left: folders for others. With `follow`
--- it only lists, and answers for each folder and link who it is: loops are recognised where all come together.
-local function explore(root, folders, filter, follow, enough)
-	local paths, letters, errors, left, ids = {}, {}, {}, {}, {}
-	local n, stack, top = 0, folders, #folders
-	while top > 0 and n < enough do
-		local folder = stack[top]
-		stack[top] = nil
-		top = top - 1
-		local names, kinds, errno = core.fs_list(root, folder.path)
-		if not folder.silent and (names or (errno ~= ENOENT and errno ~= ENOTDIR)) then
-			n = n + 1
-			paths[n], letters[n] = folder.path, folder.letter
-			if not names then errors[n] = { kinds, errno } end
-		end
-		local prefix = folder.path:sub(-1) == "/" and folder.path or folder.path .. "/"
-		for i = 1, names and #names or 0 do
-			local path, letter = prefix .. names[i], kinds:sub(i, i)
-			local keep = true
-			if filter then keep = filter(path, types[letter]) end
-			local silent = keep == "enter"
-			if not keep then -- luacheck: ignore
-				-- left out, with all that is below
-			elseif letter == "d" and not follow then
-				top = top + 1
-				stack[top] = { path = path, letter = letter, silent = silent }
-			else
-				local id = follow and (letter == "d" or letter == "l") and identity(root, path, core.fs_stat)
-				if id then
-					left[#left + 1] = { path = path, letter = letter, silent = silent }
-					ids[#left] = id
-				elseif not silent then
-					n = n + 1
-					paths[n], letters[n] = path, letter
-				end
-			end
-		end
-	end
-	for i = 1, top do left[#left + 1] = stack[i] end
-	return paths, table.concat(letters), errors, left, ids
-end
-
--- ---- where the walk is used ----
 
 local Walk = {}
 Walk.__index = Walk
 Walk.__name = "lua-pool.walk"
 
+-- Few folders are shared out one by one, so that all workers have something to do.
 local function submit(self)
-	while #self.folders > 0 and #self.running < self.window do
-		-- Few folders are shared out one by one, so that all workers have something to do.
-		local count = math.max(1, math.min(SHARE, math.floor(#self.folders / self.window)))
-		local folders = {}
-		for i = 1, count do folders[i] = table.remove(self.folders) end
-		table.insert(self.running, core.async(explore, self.root, folders, self.filter, self.follow, ENOUGH))
+	while self.waiting > 0 and #self.running < self.window do
+		local pack = table.remove(self.spare) or core.pack_new()
+		self.waiting = core.walk_share(self.todo, pack, math.max(1, math.min(SHARE, math.floor(self.waiting / self.window))))
+		local future = core.async(core.walk_look, self.root, pack, self.filter, self.follow)
+		table.insert(self.running, future)
+		table.insert(self.packs, pack)
 	end
 end
 
@@ -84,41 +28,40 @@ local function close(self)
 	self.closed = true
 	for _, f in ipairs(self.running) do f:cancel(0) end
 	for _, f in ipairs(self.running) do f:wait() end
-	self.running, self.folders = {}, {}
+	self.running, self.packs, self.spare, self.pack, self.todo = {}, {}, {}, nil, nil
 end
 
+-- Waits for an answer; false: all have been told.
 local function take(self)
+	if #self.running == 0 then
+		close(self)
+		return false
+	end
 	local i = core.wait_any(self.running, #self.running)
-	local ok, paths, letters, errors, left, ids = table.remove(self.running, i):pawait()
+	local ok, err = table.remove(self.running, i):pawait()
+	self.pack = table.remove(self.packs, i)
 	if not ok then
 		close(self)
-		error(paths, 0)
+		error(err, 0)
 	end
-	self.paths, self.letters, self.errors, self.at = paths, letters, errors, 0
-	for k, folder in ipairs(left) do
-		local id = ids[k]
-		if id and self.seen[id] then -- been there: told as what it is, not entered again
-			if not folder.silent then
-				paths[#paths + 1], self.letters = folder.path, self.letters .. folder.letter
-			end
-		else
-			if id then self.seen[id] = true end
-			table.insert(self.folders, folder)
-		end
-	end
+	self.waiting = core.walk_gather(self.pack, self.todo, self.seen)
 	submit(self)
+	return true
 end
 
 function Walk:__call()
 	if self.closed then return nil end
-	while not self.paths or self.at == #self.paths do
-		if #self.running == 0 then return nil end
-		take(self)
-	end
-	local i = self.at + 1
-	self.at = i
-	local err = self.errors[i]
-	return self.paths[i], types[self.letters:sub(i, i)], err and err[1], err and err[2]
+	repeat
+		local pack = self.pack
+		if pack then
+			local path, kind, err, errno = core.walk_next(pack, self.root)
+			if path then return path, kind, err, errno end
+			core.pack_clear(pack)
+			table.insert(self.spare, pack)
+			self.pack = nil
+		end
+	until not take(self)
+	return nil
 end
 
 --- Ends the walk: what has not been answered is cancelled. A loop that is left early does it by itself (5.4).
@@ -137,13 +80,15 @@ return function(fs, root)
 	function fs.walk(dir, opts)
 		check.path(dir, "walk")
 		local o = check.options(opts, known.walk, "walk")
-		local names, err, errno = sys.fs_list(root, dir)
-		if not names then return nil, err, errno end
+		local start = core.pack_new()
+		local ok, err, errno = sys.fs_walk_begin(root, dir, start, o.follow)
+		if not ok then return nil, err, errno end
 		local self = setmetatable({
-			root = root, filter = o.filter, follow = o.follow or false, running = {}, seen = {}, closed = false,
-			window = o.window or core.cpu_count() * 2, folders = { { path = dir, letter = "d", silent = true } },
+			root = root, filter = o.filter, follow = o.follow or false, seen = {}, closed = false, window = o.window or core.cpu_count() * 2,
+			running = {}, packs = {}, -- the tasks under way, and what they fill, at the same places
+			spare = {}, todo = core.pack_new(),
 		}, Walk)
-		if o.follow then self.seen[identity(root, dir, sys.fs_stat) or ""] = true end
+		self.waiting = core.walk_gather(start, self.todo, self.seen)
 		submit(self)
 		return self, nil, nil, self
 	end
