@@ -28,6 +28,29 @@ describe("examples/philosophers.lua", function()
 	end)
 end)
 
+describe("examples/sort.lua", function()
+	it("sorts any number of numbers, and finds the same as one core alone", function()
+		for _, n in ipairs { 1, 2, 7, 1000, 300000 } do
+			local r = example("sort", tostring(n))
+			assert.equal(0, r.status, r.err)
+			assert.matches("^" .. n .. " numbers: [%d.]+ s on one core, [%d.]+ s with %d+ workers: [%d.]+ times as fast\n" ..
+				"sorted, and the same both ways\n$", r.out)
+			assert.equal("", r.err)
+		end
+	end)
+
+	it("refuses what is no number of numbers, and says when there is no memory", function()
+		for _, wrong in ipairs { "0", "-5", "1.5", "many" } do
+			local r = example("sort", wrong)
+			assert.equal(1, r.status)
+			assert.matches("whole number of at least 1", r.err)
+		end
+		local r = example("sort", "1e15")
+		assert.equal(1, r.status)
+		assert.matches("not enough memory", r.err)
+	end)
+end)
+
 describe("examples/pipeline.lua", function()
 	it("counts what is there, as one core alone does", function()
 		local dir = child.tmpname()

@@ -1,6 +1,7 @@
 -- Names: what is made once in the process, for all of its Lua states.
-local describe, it, assert = describe, it, assert
+local describe, it, assert, pending = describe, it, assert, pending
 local pool = require "lua-pool"
+local child = require "spec.support.child"
 local scale = require "spec.support.scale"
 local _ENV = _G -- luacheck: ignore
 if setfenv then setfenv(1, _G) end -- tasks get the ordinary globals, not the test runner's
@@ -125,6 +126,39 @@ describe("pool.named", function()
 		pool.named("lonely", false)
 		for _ = 1, 4 do collectgarbage() end
 		assert.same({ nil, "closed" }, { f:await() })
+	end)
+
+	it("a forked child begins without names, even if one was being made; the parent's stay", function()
+		if not child.may_fork then return pending "no fork under this sanitizer" end
+		assert.equal("0|child nil nil child's 1 refused\nparent 7 made\n|", child.told [[
+			local sys = require "sys"
+			local jobs = pool.named("jobs", function() return pool.channel(5) end)
+			jobs:send(7)
+			local up, go = pool.event(), pool.event()
+			local f = pool.async(function(u, g)
+				local here = require "lua-pool"
+				return here.named("half", function()
+					u:set()
+					g:wait()
+					return here.counter(5)
+				end)
+			end, up, go)
+			up:wait()
+			local pid = sys.fork()
+			if pid == 0 then
+				io.write("child ", tostring(pool.named "jobs"), " ", tostring(pool.named "half"))
+				local mine = pool.named("half", function() return pool.channel(1) end) -- does not wait for the parent's
+				mine:send "child's"
+				local own = pool.async(function() return require "lua-pool".named "half":receive() end):await()
+				io.write(" ", own, " ", #pool.named("jobs", function() return pool.buffer(1) end))
+				local ok, err = pcall(jobs.receive, jobs)
+				print(not ok and err:find("parent process", 1, true) and " refused" or err)
+				os.exit(0, true)
+			end
+			sys.wait(pid)
+			go:set()
+			print("parent " .. pool.named "jobs":receive() .. (f:await():get() == 5 and pool.named "half" == f:await() and " made" or ""))
+		]])
 	end)
 
 	it("the function may yield, use other names, but not its own", function()

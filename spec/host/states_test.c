@@ -161,6 +161,33 @@ static void a_state_that_moves(void)
 	lua_close(L);
 }
 
+/* Names are the process's: a state meets the objects of another, also when that has closed. */
+static void named_objects(void)
+{
+	lua_State *a = open_state(), *b = open_state();
+	check(run(a, "made = pool.counter()\n"
+		"jobs = pool.named('jobs', function() made:add() return pool.channel(100) end)\n"
+		"return jobs:send('from a', 1)"), "the first state makes a named object");
+	check(run(b, "jobs = pool.named('jobs', function() error 'it is there' end)\n"
+		"local text, n = jobs:receive(10) return text == 'from a' and n == 1"), "the second one gets it, and what is in it");
+	check(run(b, "local pool = pool return pool.async(function() return pool.named('jobs'):send('from b') end):await()"),
+		"so do its tasks");
+	check(run(a, "return jobs:receive(10) == 'from b' and made:get() == 1"), "both ways");
+	lua_close(a);
+	lua_State *c = open_state();
+	check(run(b, "return jobs:send('still')"), "it outlives the state that made it");
+	check(run(c, "return pool.named('jobs'):receive(10) == 'still'"), "for states that come later too");
+	/* A state that closes while it makes one leaves the name free. */
+	lua_State *d = open_state();
+	run(d, "co = coroutine.create(function() return pool.named('half', function() coroutine.yield() end) end)\n"
+		"return coroutine.resume(co)");
+	lua_close(d);
+	check(run(c, "return tostring(pool.named('half', pool.event)):find 'event'"), "what a closed state had begun is made by another");
+	check(run(c, "return pool.named('jobs', false) and pool.named('half', false)"), "names can be taken away by anybody");
+	lua_close(b);
+	lua_close(c);
+}
+
 static void fork_with_tasks(void)
 {
 	lua_State *L = open_state();
@@ -211,6 +238,7 @@ int main(void)
 	many_times();
 	a_state_per_thread();
 	a_state_that_moves();
+	named_objects();
 	if (!getenv("TSAN_OPTIONS")) /* ThreadSanitizer cannot start threads in the child of a process with threads */
 		fork_with_tasks();
 	exit_with_all_in_flight();

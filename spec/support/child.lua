@@ -4,6 +4,9 @@ local child = {}
 
 child.lua = os.getenv "LUA_POOL_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
 
+--- ThreadSanitizer cannot start threads in the child of a process with threads: what a script forks (sys.fork).
+child.may_fork = os.getenv "LUA_POOL_SANITIZER" ~= "thread"
+
 local function quote(s)
 	return "'" .. s:gsub("'", "'\\''") .. "'"
 end

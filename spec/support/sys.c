@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -223,6 +224,32 @@ static int sys_flock(lua_State *L)
 	return n;
 }
 
+/* fork() -> 0 in the child, its number in the parent / nil, error, errno. */
+static int sys_fork(lua_State *L)
+{
+	fflush(NULL); /* else both would write what is buffered */
+	return answer(L, fork());
+}
+
+static int sys_exit(lua_State *L)
+{
+	_exit((int)luaL_checkinteger(L, 1));
+	return 0;
+}
+
+/* wait(pid) -> the child's exit status, 128 + the signal's number if one ended it. */
+static int sys_wait(lua_State *L)
+{
+	int status = 0;
+	pid_t pid = (pid_t)luaL_checkinteger(L, 1), got;
+	do
+		got = waitpid(pid, &status, 0);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return answer(L, got);
+	return answer(L, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+}
+
 /* pending() -> boolean: is one of lua-pool's signals waiting for this thread? */
 static int sys_pending(lua_State *L)
 {
@@ -263,6 +290,7 @@ __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
 		{"pipe", sys_pipe}, {"close", sys_close}, {"write", sys_write}, {"read", sys_read},
 		{"read_after_signal", sys_read_after_signal}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
 		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {"killed", sys_killed},
+		{"fork", sys_fork}, {"wait", sys_wait}, {"_exit", sys_exit},
 		{NULL, NULL}};
 	static const struct { const char *name; int value; } numbers[] = {
 		{"SIGINT", SIGINT}, {"SIGUSR1", SIGUSR1}, {"SIGURG", SIGURG}, {"EINTR", EINTR}};
