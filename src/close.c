@@ -46,11 +46,21 @@ struct lp_pool *lp_set_default_pool(struct lp_pool *p)
 	return p;
 }
 
+static void drop_default(void)
+{
+	lp_lock(&default_lock);
+	struct lp_pool *p = default_pool;
+	default_pool = NULL;
+	lp_unlock(&default_lock);
+	lp_release(p);
+}
+
 /* ---- the running tasks of a host ---- */
 
 struct round {
 	struct lp_host *host;
 	bool lasting;                 /* those as well */
+	bool unasked;                 /* only those that were not asked to end yet */
 	struct lp_task *tasks[ROUND]; /* retained */
 	unsigned n;
 };
@@ -63,7 +73,8 @@ static void collect(struct lp_worker *w, void *data)
 	lp_lock(&w->lock); /* pins the tasks on its stack; the pool's lock comes before it */
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && t->host == r->host && (r->lasting || !t->lasting) && !atomic_load(&w->leaving) && r->n < ROUND)
+		if (t && t->host == r->host && (r->lasting || !t->lasting) && !(r->unasked && lp_cancel_word(a)) &&
+			!atomic_load(&w->leaving) && r->n < ROUND)
 			r->tasks[r->n++] = lp_retain(t);
 	}
 	lp_unlock(&w->lock);
@@ -115,7 +126,7 @@ static void stop_pool(struct lp_pool *p, struct lp_exec *e, lp_time deadline)
 
 static void close_host(struct lp_host *h, struct lp_exec *e, struct lp_pool **pools, unsigned n)
 {
-	if (atomic_exchange(&h->closing, true))
+	if (atomic_exchange(&h->closing, true) && !atomic_load(&h->left))
 		return;
 	lp_time longest = 0;
 	for (unsigned i = 0; i < n; i++)
@@ -149,11 +160,7 @@ static void close_hosts(struct lp_host **hosts, unsigned nhosts, bool all)
 	if (all) {
 		for (unsigned i = 0; i < n; i++)
 			stop_pool(pools[i], &e, lp_now() + STUCK_AFTER);
-		lp_lock(&default_lock);
-		struct lp_pool *p = default_pool;
-		default_pool = NULL;
-		lp_unlock(&default_lock);
-		lp_release(p);
+		drop_default();
 	}
 	for (unsigned i = 0; i < n; i++)
 		lp_release(pools[i]);
@@ -173,6 +180,57 @@ void lp_host_close(struct lp_host *h)
 		close_hosts(&h, 1, lp_host_count() == 0);
 }
 
+/* ---- a state under an event loop ---- */
+
+static _Atomic bool left_any;
+
+static void cancel_tasks(struct lp_pool *p, struct lp_host *h)
+{
+	struct round r;
+	do {
+		r = (struct round){.host = h, .unasked = true};
+		lp_pool_each_worker(p, collect, &r);
+		for (unsigned i = 0; i < r.n; i++) {
+			lp_task_request_cancel(r.tasks[i]);
+			lp_task_observe(r.tasks[i]);
+			lp_release(r.tasks[i]);
+		}
+	} while (r.n == ROUND);
+}
+
+static void leave_pool(struct lp_pool *p)
+{
+	lp_pool_leave(p);
+	lp_pool_stop(p);
+	lp_pool_reap(p);
+}
+
+void lp_host_leave(struct lp_host *h)
+{
+	lp_host_stand_still();
+	lp_held_release(&h->actor);
+	if (h->obj.generation != lp_generation || atomic_exchange(&h->closing, true)) {
+		lp_host_forget(h);
+		return;
+	}
+	struct lp_pool **pools = calloc(MAX_POOLS, sizeof *pools);
+	unsigned n = pools ? lp_pool_all(pools, MAX_POOLS) : 0;
+	for (unsigned i = 0; i < n; i++)
+		cancel_tasks(pools[i], h);
+	atomic_store(&left_any, true);
+	atomic_store(&h->left, true);
+	lp_host_forget_if_quiet(h);
+	bool last = lp_host_count() == 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (last)
+			leave_pool(pools[i]);
+		lp_release(pools[i]);
+	}
+	free(pools);
+	if (last)
+		drop_default();
+}
+
 static void at_exit(void)
 {
 	if (exit_generation != lp_generation)
@@ -181,7 +239,7 @@ static void at_exit(void)
 	unsigned n = lp_host_all(hosts, MAX_HOSTS);
 	if (lp_this_worker())
 		lp_worker_leaves(lp_this_worker());
-	if (n)
+	if (n || atomic_load(&left_any))
 		close_hosts(hosts, n, true);
 	fflush(stdout);
 }

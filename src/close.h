@@ -8,6 +8,9 @@
  * ones may finish until exit_timeout. When it is the last host of the process, every thread ends too.
  * Blocks, but never for ever. Called twice it does nothing. */
 void lp_host_close(struct lp_host *h);
+/* The same without waiting, for a state under an event loop, which may serve others: what has not ended then ends
+ * beside it, and the end of the process waits as lp_host_close does. */
+void lp_host_leave(struct lp_host *h);
 
 /* Once per process: the same for all hosts when exit() runs (os.exit without closing the state). */
 void lp_close_at_exit(void);

@@ -20,7 +20,10 @@ static int sentinel_gc(lua_State *L)
 		s->current = NULL;
 		lp_inbox_free(s->inbox);
 		s->inbox = NULL;
-		lp_host_close(h);
+		if (s->under_loop || s->asks_main)
+			lp_host_leave(h);
+		else
+			lp_host_close(h);
 		lp_release(h);
 	}
 	return 0;

@@ -7,8 +7,11 @@ static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */
 /* A forked child: the states go on, their tasks are the parent's. */
 static void renew_hosts(void)
 {
-	for (struct lp_link *l = hosts.next; l != &hosts; l = l->next) {
+	for (struct lp_link *l = hosts.next, *next; l != &hosts; l = next) {
 		struct lp_host *h = lp_entry(l, struct lp_host, link);
+		next = l->next;
+		if (atomic_load(&h->left))
+			lp_list_remove(l);
 		h->obj.generation = lp_generation;
 		atomic_store(&h->detached, 0);
 		atomic_store(&h->parker, NULL);
@@ -49,6 +52,7 @@ struct lp_host *lp_host_new(void *L)
 	atomic_init(&h->parker, NULL);
 	atomic_init(&h->closing, false);
 	atomic_init(&h->over, false);
+	atomic_init(&h->left, false);
 	atomic_init(&h->detached, 0);
 	lp_event_init(&h->quiet, &lp_event_class);
 	lp_obj_set_part(&h->quiet.obj);
@@ -119,8 +123,18 @@ void lp_host_detached_end(struct lp_host *h)
 {
 	/* The last one after closing began wakes the closer; both sides are sequentially consistent,
 	 * so one of them sees the other. */
-	if (atomic_fetch_sub(&h->detached, 1) == 1 && atomic_load(&h->closing))
-		lp_event_set(&h->quiet);
+	if (atomic_fetch_sub(&h->detached, 1) != 1 || !atomic_load(&h->closing))
+		return;
+	lp_event_set(&h->quiet);
+	lp_host_forget_if_quiet(h);
+}
+
+void lp_host_forget_if_quiet(struct lp_host *h)
+{
+	if (!atomic_load(&h->left) || atomic_load(&h->detached))
+		return;
+	atomic_store(&h->over, true);
+	lp_host_forget(h);
 }
 
 unsigned lp_host_all(struct lp_host **out, unsigned max)

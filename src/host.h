@@ -19,6 +19,7 @@ struct lp_host {
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
 	_Atomic bool over;             /* closing, and the time for detached tasks is over */
+	_Atomic bool left;             /* closed by code that may not wait; the end of the process waits for detached tasks */
 	struct lp_event quiet;         /* set while closing and detached == 0 */
 	lp_mutex lights_lock;          /* a place_lock may be taken under it */
 	struct lp_link lights;         /* [lights_lock] the execs of its light threads, for reports */
@@ -42,6 +43,7 @@ void lp_host_forget_lights(struct lp_host *h); /* the state closes */
 /* All hosts, for the end of the process; each is retained. Returns how many were stored. */
 unsigned lp_host_all(struct lp_host **hosts, unsigned max);
 void lp_host_forget(struct lp_host *h);  /* it has closed: out of the list */
+void lp_host_forget_if_quiet(struct lp_host *h); /* one that was left: when nothing of it has to be waited for */
 unsigned lp_host_count(void);
 
 #endif

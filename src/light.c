@@ -159,6 +159,8 @@ static int choose(lua_State *L)
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_ask);
 	lua_call(L, 0, 2); /* adapter, thread */
 	if (!lua_isnil(L, 2)) {
+		if (lua_toboolean(L, 3))
+			s->under_loop = true;
 		if (!lua_isthread(L, 3)) { /* not run by the loop at this moment: a light thread of its own all the same */
 			lua_settop(L, 2);
 			lua_pushthread(L);

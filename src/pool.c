@@ -118,11 +118,16 @@ void lp_counts_add(struct lp_counts *to, struct lp_counts *from)
 
 /* ---- closing, resizing ---- */
 
-void lp_pool_abandon(struct lp_pool *p)
+void lp_pool_leave(struct lp_pool *p)
 {
 	lp_lock(&p->lock);
 	p->unattended = true;
 	lp_unlock(&p->lock);
+}
+
+void lp_pool_abandon(struct lp_pool *p)
+{
+	lp_pool_leave(p);
 	lp_pool_drain(p);
 	lp_pool_reap(p);
 }

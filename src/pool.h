@@ -104,6 +104,7 @@ bool lp_pool_kick(struct lp_pool *p);
 void lp_pool_drain(struct lp_pool *p);                 /* no submissions from outside any more */
 void lp_pool_stop(struct lp_pool *p);                  /* threads end after the task they run */
 void lp_pool_reap(struct lp_pool *p);                  /* joins the threads that have left */
+void lp_pool_leave(struct lp_pool *p);                 /* nobody will reap: threads that end see to themselves */
 void lp_pool_abandon(struct lp_pool *p);               /* drains with nobody to wait for it */
 void lp_pool_cancel_queued(struct lp_pool *p);
 void lp_pool_cancel_running(struct lp_pool *p);

@@ -30,6 +30,7 @@ struct lp_state {
 	struct lp_inbox *inbox;    /* of a host under an event loop; made on first use */
 	bool asks_main;            /* a loop may run code on the main thread (some phases of nginx) */
 	bool loops;                /* lua-pool/loop.lua has given its functions: an event loop may be in charge */
+	bool under_loop;           /* an event loop has run a coroutine that called us */
 	struct lp_host *host;      /* [I] a state of the host program; NULL in a worker */
 	struct lp_worker *worker;  /* [I] NULL in a state of the host program */
 	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
