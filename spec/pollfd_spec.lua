@@ -38,15 +38,13 @@ describe("future:pollfd", function()
 	end)
 
 	it("is closed with the future's handle, whether the task has ended or not", function()
-		both.collect()
-		local before = proc.descriptors()
 		local go, up = pool.event(), pool.semaphore(0)
 		local futures = {}
-		for i = 1, 20 do
-			futures[i] = pool.async(function(s, g) s:release() g:wait() end, up, go)
-			futures[i]:pollfd()
-		end
+		for i = 1, 20 do futures[i] = pool.async(function(s, g) s:release() g:wait() end, up, go) end
 		for _ = 1, 20 do up:acquire() end -- a worker that opens its state reads files meanwhile
+		both.collect()
+		local before = proc.descriptors()
+		for i = 1, 20 do futures[i]:pollfd() end
 		assert.equal(before + 20, proc.descriptors())
 		futures = nil -- luacheck: ignore
 		both.collect()

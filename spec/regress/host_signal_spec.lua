@@ -65,7 +65,8 @@ describe("a handler of the script's", function()
 		assert.equal(0, r.status)
 	end)
 
-	for _, chain in ipairs { "true", "false" } do
+	-- ThreadSanitizer holds signals back until the thread is in a call that it knows: never, in a loop of Lua.
+	for _, chain in ipairs(os.getenv "LUA_POOL_SANITIZER" == "thread" and {} or { "true", "false" }) do
 		it("for SIGURG gets its own signals and none of ours, chained to ours: " .. chain, function()
 			local r = run([[
 				local chain = ]] .. chain .. [[
