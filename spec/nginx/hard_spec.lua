@@ -35,6 +35,11 @@ describe("nginx under hard conditions", function()
 		end
 	end
 
+	-- Without nginx's own warnings about the cache.
+	local function ours_of_complaints()
+		return (server:complaints():gsub("[^\n]*lua_code_cache is off[^\n]*\n?", ""))
+	end
+
 	local function leaves()
 		local pid = server:processes()[1]
 		server:signal "HUP"
@@ -117,8 +122,36 @@ describe("nginx under hard conditions", function()
 			return t <= threads and d <= descriptors
 		end), ("%d threads, %d descriptors; before %d, %d"):format(nginx.threads(pid), nginx.descriptors(pid), threads, descriptors))
 		leaves()
-		-- nginx's own warnings about the cache.
-		local ours = server:complaints():gsub("[^\n]*lua_code_cache is off[^\n]*\n?", "")
-		assert.equal("", ours)
+		assert.equal("", ours_of_complaints())
 	end)
+
+	for _, early in ipairs { true, false } do
+		it("lua_code_cache off: the end of a request's state waits for no task, " ..
+			(early and "beside a state that stays" or "though it is the last one"), function()
+			start {
+				http = "lua_code_cache off;" .. (early and [[init_by_lua_block { require "lua-pool" }]] or ""),
+				locations = { ["/go"] = [[
+					require "lua-pool".go(function(file)
+						assert(io.open(file .. "begun", "w")):close()
+						while not io.open(file .. "go") do require "lua-pool".sleep(0.002) end
+						assert(io.open(file .. "ended", "w")):close()
+					end, ngx.var.arg_file)
+					ngx.say "gone"]] },
+			}
+			for _, quit in ipairs { false, true } do
+				local file = server.dir .. "/" .. tostring(quit) .. "."
+				local function appears(name)
+					return nginx.eventually(function() return io.open(file .. name) ~= nil end)
+				end
+				-- The connection ends when the request's state has closed.
+				assert.equal("gone\n", select(2, server:get("/go?file=" .. file)))
+				assert.is_true(appears "begun")
+				if quit then server:signal "QUIT" end -- the end of the process waits
+				assert(io.open(file .. "go", "w")):close()
+				assert.is_true(appears "ended")
+			end
+			assert.is_true(nginx.eventually(function() return #server:processes() == 0 end))
+			assert.equal("", ours_of_complaints())
+		end)
+	end
 end)
