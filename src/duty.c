@@ -7,6 +7,15 @@
 #include "signals.h"
 #include "values.h"
 
+/* Was it cancelled between the queue and here, where nobody could find it? The other half of each canceller's order: he
+ * leaves his mark (on the token, the pool, the host), then looks through the workers; we are on the stack, then look. */
+static bool too_late(struct lp_task *t)
+{
+	struct lp_host *h = t->host;
+	return lp_task_orphaned(t) || t->sweeps != atomic_load(&t->pool->sweeps) ||
+		(h && atomic_load(t->lasting ? &h->over : &h->closing));
+}
+
 /* Of a task that is timed: one more in the bucket of 2^i <= nanoseconds < 2^(i+1). */
 static void count_time(_Atomic uint64_t buckets[32], lp_time duration)
 {
@@ -26,9 +35,7 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 		count_time(w->counts.wait, began - t->submitted);
 	lp_worker_push(w, &t->actor);
 	enum lp_task_state how = LP_STOPPED;
-	/* The order is the other half of cancelling a tree: the canceller marks the token, then looks
-	 * through the workers; we are on the stack, then look at the mark. */
-	if (!lp_task_orphaned(t) && (!t->host || !atomic_load(t->lasting ? &t->host->over : &t->host->closing)))
+	if (!too_late(t))
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);

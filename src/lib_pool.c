@@ -446,8 +446,7 @@ static int pool_close(lua_State *L)
 static int pool_cancel_all(lua_State *L)
 {
 	struct lp_pool *p = lp_check_pool(L, 1);
-	lp_pool_cancel_queued(p);
-	lp_pool_cancel_running(p);
+	lp_pool_cancel_all(p);
 	return 0;
 }
 

@@ -184,7 +184,7 @@ static void cancel(struct lp_task *t)
 	lp_task_request_cancel(t);
 }
 
-void lp_pool_cancel_queued(struct lp_pool *p)
+static void cancel_queued(struct lp_pool *p)
 {
 	struct lp_task *reports = NULL;
 	for (struct lp_task *t; (t = lp_queue_take(&p->queue));) {
@@ -221,7 +221,7 @@ static void collect_running(struct lp_worker *w, void *data)
 	lp_unlock(&w->lock);
 }
 
-void lp_pool_cancel_running(struct lp_pool *p)
+static void cancel_running(struct lp_pool *p)
 {
 	struct running r;
 	do {
@@ -232,6 +232,13 @@ void lp_pool_cancel_running(struct lp_pool *p)
 			lp_release(r.tasks[i]);
 		}
 	} while (r.n);
+}
+
+void lp_pool_cancel_all(struct lp_pool *p)
+{
+	atomic_fetch_add(&p->sweeps, 1); /* before we look: a task that was taken and is not on a worker's stack yet sees it */
+	cancel_queued(p);
+	cancel_running(p);
 }
 
 bool lp_pool_full(struct lp_pool *p)

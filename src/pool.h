@@ -73,6 +73,7 @@ struct lp_pool {
 	bool draining;                   /* [lock] no submissions from outside */
 	bool stopping;                   /* [lock] threads end as soon as they have no task */
 	_Atomic bool closed;             /* draining, for a quick look */
+	_Atomic uint32_t sweeps;         /* how often all tasks were cancelled */
 	struct lp_msg *init_error;       /* [lock, once] encoded error of `init`; then tasks fail with it */
 	char *init_report;               /* [lock, once] its text; may be NULL */
 	_Atomic bool broken;             /* init_error is set */
@@ -106,8 +107,7 @@ void lp_pool_stop(struct lp_pool *p);                  /* threads end after the 
 void lp_pool_reap(struct lp_pool *p);                  /* joins the threads that have left */
 void lp_pool_leave(struct lp_pool *p);                 /* nobody will reap: threads that end see to themselves */
 void lp_pool_abandon(struct lp_pool *p);               /* drains with nobody to wait for it */
-void lp_pool_cancel_queued(struct lp_pool *p);
-void lp_pool_cancel_running(struct lp_pool *p);
+void lp_pool_cancel_all(struct lp_pool *p);            /* what is queued, what runs, and what is between the two */
 void lp_counts_add(struct lp_counts *to, struct lp_counts *from);
 bool lp_pool_full(struct lp_pool *p);                  /* no further thread can be had */
 bool lp_pool_capped(struct lp_pool *p);                /* the same in a pool that stands in for waiting threads */

@@ -91,6 +91,7 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 		if (refused)
 			return LP_CLOSED_POOL;
 	}
+	t->sweeps = atomic_load_explicit(&p->sweeps, memory_order_relaxed);
 	lp_queue_push(&p->queue, lp_retain(t));
 	if (atomic_load_explicit(&p->limit, memory_order_relaxed) == 0)
 		return LP_RUN_INLINE;

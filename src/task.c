@@ -90,6 +90,7 @@ struct lp_task *lp_task_new(void)
 	t->token = NULL;
 	t->source = NULL;
 	t->line = 0;
+	t->sweeps = 0;
 	t->detached = t->lasting = t->lost = t->grouped = t->wants_id = false;
 	atomic_init(&t->place, LP_QUEUED);
 	atomic_init(&t->has_room, false);

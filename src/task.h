@@ -57,6 +57,7 @@ struct lp_task {
 	struct lp_slots *owner;      /* [I] where the slot returns to */
 	const char *source;          /* [I] where async was called: chunk name (never freed) */
 	int line;                    /* [I] 0: unknown */
+	uint32_t sweeps;             /* [I] those of its pool when it was submitted: each later one is for this task too */
 	bool detached;               /* [I] pool.go */
 	bool lasting;                /* [I] detached, or started by one that lasts: may outlive its host's code */
 	bool grouped;                /* [I] a member of a group, which is its parent */
