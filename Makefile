@@ -226,7 +226,7 @@ check:
 
 bench:
 	@tools/deps.sh bench $(filter jit,$(FLAVOUR))
-	@$(MAKE) --no-print-directory -s build $(BUILD)/bench/pingpong $(BUILD)/bench/readfile $(BUILD)/bench_codec.so $(BUILD)/bench_array.so
+	@$(MAKE) --no-print-directory -s build $(BUILD)/bench/pingpong $(BUILD)/bench/readfile $(BUILD)/bench/nap $(BUILD)/bench_codec.so $(BUILD)/bench_array.so
 	@tools/env.sh $(BUILD) $(LUA_EXE) bench/run.lua $(ROWS)
 
 # nginx's Lua is LuaJIT.
