@@ -3,7 +3,9 @@ local describe, it, assert, pending, setup, teardown = describe, it, assert, pen
 local both = require "spec.support.both"
 local child = require "spec.support.child"
 local scale = require "spec.support.scale"
+local proc = require "spec.support.proc"
 local scratch = require "spec.support.scratch"
+local sys = require "sys"
 local pool = require "lua-pool"
 local fs = pool.fs
 local _ENV = _G -- luacheck: ignore
@@ -296,7 +298,7 @@ describe("a file of pool.fs", function()
 			both.collect()
 			pool.async(function() for _ = 1, 4 do collectgarbage() end end):await()
 			both.collect()
-			assert.is_true(require "spec.support.proc".eventually(function()
+			assert.is_true(proc.eventually(function()
 				pool.async(function() for _ = 1, 4 do collectgarbage() end end):await()
 				return scratch.descriptors() == before
 			end))
@@ -325,7 +327,7 @@ describe("a file of pool.fs", function()
 			local reader = pool.async(function(file, u) u:set() return file:read(5) end, f, up)
 			up:wait()
 			local closer = pool.async(function(file) return file:close() end, f)
-			assert.is_true(require "spec.support.proc".eventually(function() return f:is_closed() end))
+			assert.is_true(proc.eventually(function() return f:is_closed() end))
 			other:write "12345" -- nobody may begin any more, but the one that runs can end
 			local ok, text = reader:pawait()
 			assert.is_true(closer:await())
@@ -502,6 +504,56 @@ describe("a file of pool.fs", function()
 			f:close()
 			stuffed:close()
 			locked:close()
+		end)
+
+		it("a close that waits for others can be cancelled as well: the last of them closes", function()
+			local path = dir .. "/closing"
+			local holder = assert(fs.create(path))
+			assert(holder:lock())
+			local here = (":%d "):format(fs.stat(path).ino)
+			local function waited_for()
+				for line in fs.read "/proc/locks":gmatch "[^\n]+" do
+					if line:find("->", 1, true) and line:find(here, 1, true) then return true end
+				end
+				return false
+			end
+			local function descriptors() -- that lead to it
+				local n = 0
+				for _, fd in ipairs(fs.list "/proc/self/fd") do
+					n = n + (fs.readlink("/proc/self/fd/" .. fd) == path and 1 or 0)
+				end
+				return n
+			end
+			for _ = 1, scale(20, 4) do
+				local f = assert(fs.open(path, "r+"))
+				local inside = pool.async(function(g) return g:lock() end, f)
+				assert.is_true(proc.eventually(waited_for))
+				assert.equal("cancelled", scratch.cancelled(function(up, g) up:set() g:close() end, f))
+				assert.is_true(f:is_closed())
+				assert.error_matches(function() f:size() end, "the file is closed")
+				assert.equal(2, descriptors())
+				assert(holder:unlock())
+				assert.is_true(inside:await(20))
+				assert.is_true(f:close())
+				assert.equal(1, descriptors())
+				assert.is_true(holder:lock("exclusive", 20)) -- the other's went with its descriptor
+			end
+			holder:close()
+		end)
+
+		it("reading a terminal can be cancelled at any moment, and goes on", function()
+			local master, name = sys.terminal()
+			assert(master, name)
+			local f = assert(fs.open(name, "r+"))
+			for _ = 1, scale(40, 5) do
+				assert.equal("cancelled", scratch.cancelled(function(up, g) up:set() g:read(1) end, f))
+				assert.equal("cancelled", scratch.cancelled(function(up, g) up:set() g:read_some() end, f))
+			end
+			assert(sys.write(master, "a line\n"))
+			assert.equal("a line\n", pool.async(function(g) return g:read_some() end, f):await(20))
+			assert.equal(3, f:write "out")
+			f:close()
+			sys.close(master)
 		end)
 
 		it("a deadline ends the wait, in a task and in the main state", function()

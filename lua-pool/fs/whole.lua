@@ -31,7 +31,9 @@ return function(fs, root)
 		if o.atomic and o.exclusive then error("write: options 'atomic' and 'exclusive' exclude each other", 2) end
 		if o.atomic then
 			local ok, err, errno = sys.fs_replace(root, path, data, o.mode, certainty(o.sync))
-			if ok ~= false then return ok, err, errno end -- false: a device, say, which keeps its name
+			if ok then return true end
+			if ok == nil then return nil, err, errno end
+			-- false: a device, say, which keeps its name
 		end
 		return sys.fs_write(root, path, data, o.exclusive and "wcx" or "wct", o.mode, o.sync)
 	end
