@@ -60,6 +60,14 @@ describe("records", function()
 		assert.is_true(back.self == back and back.a == 1)
 	end)
 
+	it("arrive whichever of their strings were met before, among many others", function()
+		local list = {}
+		for i = 1, 2000 do
+			list[i] = { ["key " .. i % 300] = "value " .. i % 500, id = i, ["key " .. i % 7] = "key " .. i % 300, kind = "kind" .. i % 3 }
+		end
+		assert.same(list, (trip(list)))
+	end)
+
 	it("that are met twice arrive as one, with their metatable", function()
 		local r = setmetatable({ id = 1, name = "n" }, { __index = { more = 2 } })
 		local a, b = trip(r, r)

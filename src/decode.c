@@ -136,10 +136,12 @@ static void table(struct dec *d, unsigned tag)
 		}
 	}
 	for (uint32_t i = 0; i < pairs; i++) {
+		unsigned key = d->p < d->end ? *d->p & ~LP_MARK : LP_TNIL;
 		decode(d);
-		decode(d);
-		if (lua_isnil(L, -2) || (lua_type(L, -2) == LUA_TNUMBER && lua_tonumber(L, -2) != lua_tonumber(L, -2)))
+		if (key != LP_TSHORT && key != LP_TREF &&
+			(lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) != lua_tonumber(L, -1))))
 			damaged(d);
+		decode(d);
 		lua_rawset(L, -3);
 	}
 	if (tag & LP_META) {

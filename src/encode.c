@@ -55,18 +55,18 @@ void lp_enc_short(struct enc *e, const char *str, size_t n)
 	/* Short strings are interned: one address, one string, as long as it lives. What __pool_encode made may
 	 * have died and its address be another's by now: so the bytes are compared. */
 	if (e->depth > 0) {
-		bool fresh;
-		struct lp_slot *s = lp_map_get(&e->s->map, str, &fresh);
+		struct lp_map *map = &e->s->map;
+		struct lp_slot *s = lp_map_string(map, str);
 		if (!s)
 			lp_enc_no_memory(e);
-		if (!fresh) {
+		if (s->key == str && s->epoch == map->epoch) {
 			const unsigned char *first = e->m->data + s->at;
-			if ((first[0] & ~LP_MARK) == LP_TSHORT && first[5] == n && memcmp(first + 6, str, n) == 0) {
+			if (first[5] == n && memcmp(first + 6, str, n) == 0) {
 				lp_enc_again(e, s);
 				return;
 			}
 		}
-		s->at = e->m->len;
+		*s = (struct lp_slot){.key = str, .at = e->m->len, .epoch = map->epoch};
 	}
 	unsigned char *p = lp_enc_room(e, 6 + n);
 	p[0] = LP_TSHORT;

@@ -29,7 +29,7 @@ static bool put_upvalue(struct enc *e, int index, int i, size_t header)
 		return true;
 	}
 	s->at = header;
-	s->extra = (uint32_t)i;
+	s->extra = (unsigned char)i;
 	*lp_enc_room(e, 1) = LP_UP_VALUE;
 	if (!lp_enc_value(e, lua_gettop(L))) {
 		lua_pushfstring(L, ": upvalue '%s'", name && *name ? name : "?");

@@ -3,34 +3,40 @@
 
 #include "values_int.h"
 
-static uint32_t hash_pointer(const void *p)
+enum { STRINGS = 128 };
+
+static void forget_all(struct lp_map *m)
 {
-	uint64_t x = (uint64_t)(uintptr_t)p;
-	return (uint32_t)((x * 0x9e3779b97f4a7c15u) >> 32); /* Fibonacci hashing (Knuth 6.4) */
+	if (m->slots)
+		memset(m->slots, 0, m->cap * sizeof *m->slots);
+	if (m->strings)
+		memset(m->strings, 0, STRINGS * sizeof *m->strings);
+	m->epoch = 1;
 }
 
 void lp_map_clear(struct lp_map *m)
 {
 	/* A large one is not kept for the sake of one large message. */
-	if (m->cap > 65536 && m->used < m->cap / 16)
-		lp_map_free(m);
-	m->used = 0;
-	if (++m->epoch == 0 && m->slots) {
-		memset(m->slots, 0, m->cap * sizeof *m->slots);
-		m->epoch = 1;
+	if (m->cap > 65536 && m->used < m->cap / 16) {
+		lp_free(m->slots);
+		m->slots = NULL;
+		m->cap = 0;
 	}
+	m->used = 0;
+	if (++m->epoch == 0)
+		forget_all(m);
 }
 
 void lp_map_free(struct lp_map *m)
 {
 	lp_free(m->slots);
-	m->slots = NULL;
-	m->cap = m->used = 0;
+	lp_free(m->strings);
+	memset(m, 0, sizeof *m);
 }
 
 static struct lp_slot *probe(struct lp_map *m, const void *key)
 {
-	for (uint32_t i = hash_pointer(key);; i++) {
+	for (uint32_t i = lp_hash_pointer(key);; i++) {
 		struct lp_slot *s = &m->slots[i & (m->cap - 1)];
 		if (s->epoch != m->epoch || s->key == key)
 			return s;
@@ -47,8 +53,6 @@ static bool grow(struct lp_map *m)
 	memset(slots, 0, cap * sizeof *slots);
 	m->slots = slots;
 	m->cap = cap;
-	if (m->epoch == 0)
-		m->epoch = 1;
 	for (uint32_t i = 0; i < old.cap; i++)
 		if (old.slots[i].epoch == old.epoch)
 			*probe(m, old.slots[i].key) = old.slots[i];
@@ -56,17 +60,9 @@ static bool grow(struct lp_map *m)
 	return true;
 }
 
-struct lp_slot *lp_map_find(struct lp_map *m, const void *key)
-{
-	if (!m->cap)
-		return NULL;
-	struct lp_slot *s = probe(m, key);
-	return s->epoch == m->epoch ? s : NULL;
-}
-
 struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh)
 {
-	if (m->used >= m->cap / 2 && !grow(m))
+	if (m->used >= m->cap / 8 * 5 && !grow(m))
 		return NULL;
 	struct lp_slot *s = probe(m, key);
 	*fresh = s->epoch != m->epoch;
@@ -75,4 +71,11 @@ struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh)
 		m->used++;
 	}
 	return s;
+}
+
+struct lp_slot *lp_map_string(struct lp_map *m, const void *string)
+{
+	if (!m->strings && !(m->strings = lp_zalloc(STRINGS * sizeof *m->strings)))
+		return NULL;
+	return &m->strings[lp_hash_pointer(string) % STRINGS];
 }

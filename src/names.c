@@ -56,15 +56,19 @@ static bool may_have_name(lua_State *L, int index)
 	return t == LUA_TTABLE || t == LUA_TFUNCTION || (t == LUA_TUSERDATA && !lp_toobj(L, index));
 }
 
+static void note_named(struct lp_values *v, const void *p)
+{
+	uint32_t h = lp_hash_pointer(p);
+	v->named[h / 64 % LP_NAMED_WORDS] |= 1ull << h % 64;
+	v->named[(h >> 16) / 64 % LP_NAMED_WORDS] |= 1ull << (h >> 16) % 64;
+}
+
 /* names[value at top] = name (below it), unless it has one. Pops both. */
 static void give(lua_State *L, struct lp_values *v, int names)
 {
 	lua_pushvalue(L, -1);
 	if (lua_rawget(L, names) == LUA_TNIL) {
-		bool fresh;
-		struct lp_slot *s = lp_map_get(&v->named, lua_topointer(L, -2), &fresh);
-		if (!s)
-			luaL_error(L, "not enough memory");
+		note_named(v, lua_topointer(L, -2));
 		lua_pushvalue(L, -2);
 		lua_pushvalue(L, -4);
 		lua_rawset(L, names);
@@ -102,7 +106,7 @@ static void collect(lua_State *L, struct lp_values *v)
 	int names = top + 1;
 	push_loaded(L);
 	int loaded = top + 2;
-	lp_map_clear(&v->named);
+	memset(v->named, 0, sizeof v->named);
 	if (lua_istable(L, loaded)) {
 		size_t n = 0;
 		lua_pushnil(L);

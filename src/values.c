@@ -8,7 +8,6 @@ static int values_gc(lua_State *L)
 {
 	struct lp_values *v = lua_touserdata(L, 1);
 	lp_map_free(&v->scratch.map);
-	lp_map_free(&v->named);
 	if (v->pins)
 		lp_pins_close(v->pins);
 	v->pins = NULL;

@@ -37,18 +37,21 @@ enum lp_tag {
 enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
 enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
 #define LP_NO_ORDINAL UINT32_MAX
+enum { LP_NAMED_WORDS = 128 };
 enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
 
-/* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. */
+/* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. Small slots: with
+ * some ten thousand tables the time goes into cache misses. */
 struct lp_slot {
 	const void *key;
+	uint64_t at : 56;    /* its tag's place in the message */
+	uint64_t extra : 8;  /* of an upvalue: its index */
 	uint32_t epoch;
-	size_t at;        /* its tag's place in the message */
-	uint32_t extra;   /* of an upvalue: its index */
 };
 
 struct lp_map {
 	struct lp_slot *slots;
+	struct lp_slot *strings;   /* see lp_map_string; NULL until it is used */
 	uint32_t cap, used, epoch; /* cap: a power of 2 */
 };
 
@@ -71,8 +74,8 @@ struct lp_values {
 	int held;               /* code -> handle that keeps it */
 	int names;              /* weak keys: value -> name */
 	unsigned nloaded;
-	/* A quick test whether a value may have a name: its address (a hint, the table decides). */
-	struct lp_map named;
+	/* A quick test whether a value may have a name: a Bloom filter of the addresses (a hint, the table decides). */
+	uint64_t named[LP_NAMED_WORDS];
 	size_t modules;         /* a sum over package.loaded when `names` was made */
 	const void *globals;
 	bool factories;         /* the self-test passed */
@@ -91,7 +94,13 @@ bool lp_records_work(lua_State *L); /* the self-test; may leave values on the st
 /* ---- map.c ---- */
 /* The slot of key, or a fresh one (*fresh); NULL: out of memory. */
 struct lp_slot *lp_map_get(struct lp_map *m, const void *key, bool *fresh);
-struct lp_slot *lp_map_find(struct lp_map *m, const void *key);
+static inline uint32_t lp_hash_pointer(const void *p)
+{
+	return (uint32_t)(((uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u) >> 32); /* Fibonacci hashing (Knuth 6.4) */
+}
+/* Where the short string at this address may have stood last: a strings' slot is overwritten by others, since a string that is
+ * sent twice does no harm. Its key and epoch tell whether it is the string's. NULL: out of memory. */
+struct lp_slot *lp_map_string(struct lp_map *m, const void *string);
 void lp_map_clear(struct lp_map *m);
 void lp_map_free(struct lp_map *m);
 
@@ -129,7 +138,8 @@ void lp_names_refresh(lua_State *L, struct lp_values *v);
 /* Could the value at this address have a name? No false negatives since the last refresh. */
 static inline bool lp_maybe_named(struct lp_values *v, const void *p)
 {
-	return lp_map_find(&v->named, p) != NULL;
+	uint32_t h = lp_hash_pointer(p);
+	return v->named[h / 64 % LP_NAMED_WORDS] >> h % 64 & v->named[(h >> 16) / 64 % LP_NAMED_WORDS] >> (h >> 16) % 64 & 1;
 }
 /* Pushes what has this name here, requiring the module; raises if it is not to be had. */
 void lp_push_named(lua_State *L, const char *module, size_t n, const char *field, size_t m);
