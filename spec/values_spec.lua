@@ -387,6 +387,43 @@ describe("functions", function()
 		assert.equal(5, env.x)
 	end)
 
+	-- The code of a function that captures nothing is found without asking, from the second time on.
+	it("are the same functions the second time, and whatever came between", function()
+		local function is_itself(f) return f == debug.getinfo(1, "f").func, f end
+		for _ = 1, 3 do
+			local same, back = pool.async(is_itself, is_itself):await()
+			assert.is_true(same)
+			assert.is_true((back(back)))
+		end
+		local list = {}
+		for i = 1, 40 do list[i] = assert((loadstring or load)(("local x = ... return x == nil and %d or _G.tostring(x) .. %d"):format(i, i))) end
+		for round = 1, 3 do
+			local futures = {}
+			for i = 1, 40 do futures[i] = pool.async(list[i], round == 2 and "x" or nil) end
+			for i = 1, 40 do assert.equal(round == 2 and "x" .. i or i, futures[i]:await()) end
+		end
+		-- Their functions may be collected, and others be where they were.
+		list = nil
+		for i = 1, 1500 do
+			local f = assert((loadstring or load)(("return %d + 0 * #_G.tostring(1)"):format(i)))
+			assert.equal(i, pool.async(f):await())
+			if i % 500 == 0 then both.collect() end
+		end
+	end)
+
+	it("take the environment that they have now", function()
+		local f = assert((loadstring or load) "return x")
+		local function env(t)
+			if setfenv then setfenv(f, t) else debug.setupvalue(f, 1, t) end
+		end
+		for i = 1, 3 do
+			env(_G)
+			assert.is_nil((pool.async(f):await()))
+			env { x = i }
+			assert.equal(i, pool.async(f):await())
+		end
+	end)
+
 	it("with _ENV as a local or an argument work", function()
 		if not both.has_close then return end
 		local f = both.chunk "return function(t) local _ENV = t return x + 1 end"

@@ -157,6 +157,52 @@ struct lp_code *lp_code_of(lua_State *L, struct lp_values *v, int index)
 	return (struct lp_code *)c;
 }
 
+/* Does it capture nothing that has to be sent? */
+static bool is_plain(lua_State *L, struct lp_values *v, int index, struct lp_code *code)
+{
+	if (code->upvalues > (LP_LUAJIT ? 0 : 1))
+		return false;
+	if (!LP_LUAJIT && code->upvalues == 0)
+		return true;
+	if (!lua_checkstack(L, 1))
+		return false;
+#if LP_LUAJIT
+	lua_getfenv(L, index);
+#else
+	lua_getupvalue(L, index, 1);
+#endif
+	bool globals = lua_topointer(L, -1) == v->globals;
+	lua_pop(L, 1);
+	return globals;
+}
+
+struct lp_code *lp_code_known(lua_State *L, struct lp_values *v, int index)
+{
+	const void *proto = lua_iscfunction(L, index) ? NULL : lp_prototype(L, index);
+	if (!proto || v->known[lp_hash_pointer(proto) % LP_KNOWN].proto != proto)
+		return NULL;
+	struct lp_code *code = v->known[lp_hash_pointer(proto) % LP_KNOWN].code;
+	return is_plain(L, v, index, code) ? code : NULL;
+}
+
+void lp_code_note(lua_State *L, struct lp_values *v, int index, struct lp_code *code)
+{
+	const void *proto = lp_prototype(L, index);
+	uint32_t at = lp_hash_pointer(proto) % LP_KNOWN;
+	if (!proto || v->known[at].proto == proto || !is_plain(L, v, index, code))
+		return;
+	struct lp_code *before = v->known[at].code;
+	v->known[at].proto = NULL;
+	v->known[at].code = NULL;
+	lp_release(before);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, v->known_functions);
+	lua_pushvalue(L, index);
+	lua_rawseti(L, -2, (int)at + 1);
+	lua_pop(L, 1);
+	v->known[at].code = lp_retain(code);
+	v->known[at].proto = proto;
+}
+
 /* ---- receiving ---- */
 
 static void load_plain(lua_State *L, const unsigned char *p, size_t n)
@@ -175,11 +221,20 @@ void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool 
 		load_plain(L, code->bytes, code->size);
 		return;
 	}
+	uint32_t at = lp_hash_pointer(code) % LP_KNOWN;
+	if (v->ready[at].code == code) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, v->ready[at].ref);
+		if (factory)
+			lua_call(L, 0, 1);
+		return;
+	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, v->loaded);
 	if (lua_rawgetp(L, -1, code) != LUA_TFUNCTION) {
 		lua_pop(L, 1);
 		if (v->nloaded >= LOADED_MAX) { /* a program that makes code as it goes: begin again */
 			lua_pop(L, 1);
+			for (int i = 0; i < LP_KNOWN; i++)
+				v->ready[i].code = NULL;
 			lua_newtable(L);
 			lua_newtable(L);
 			lua_rawseti(L, LUA_REGISTRYINDEX, v->held);
@@ -207,6 +262,13 @@ void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool 
 		v->nloaded++;
 	}
 	lua_remove(L, -2);
+	v->ready[at].code = NULL;
+	lua_pushvalue(L, -1);
+	if (v->ready[at].ref)
+		lua_rawseti(L, LUA_REGISTRYINDEX, v->ready[at].ref);
+	else
+		v->ready[at].ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	v->ready[at].code = code;
 	if (factory)
 		lua_call(L, 0, 1);
 }
@@ -230,6 +292,7 @@ void lp_code_open(lua_State *L, struct lp_values *v)
 	v->anchors = new_table(L, "v");
 	v->loaded = new_table(L, NULL);
 	v->held = new_table(L, NULL);
+	v->known_functions = new_table(L, NULL);
 #if !LP_LUAJIT
 	static _Atomic int works; /* 0 not tested, 1 yes, -1 no: the same interpreter in the whole process */
 	int top = lua_gettop(L);

@@ -266,6 +266,13 @@ static bool prepare(struct enc *e)
 	lp_map_clear(&e->s->map);
 	e->s->ordinals = 0;
 	e->s->names_fresh = false;
+	if (e->early) {
+		bool fresh;
+		struct lp_slot *s = lp_map_get(&e->s->map, e->early, &fresh);
+		if (!s)
+			lp_enc_no_memory(e);
+		s->at = e->early_at;
+	}
 	lua_pushnil(L); /* its place below all else, so that it stays until the end */
 	e->s->keep = lua_gettop(L);
 	return true;
@@ -283,6 +290,8 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 			put_number(&e, first + i);
 		} else if (type == LUA_TSTRING) {
 			put_string(&e, first + i);
+		} else if (type == LUA_TFUNCTION && i == 0 && lp_enc_plain_function(&e, first)) {
+			; /* as in most calls */
 		} else {
 			if (type != LUA_TNIL && type != LUA_TBOOLEAN && e.limit < 0) {
 				top = lua_gettop(L);

@@ -17,12 +17,17 @@ struct enc {
 	struct lp_msg *m;
 	struct lp_scratch *s;
 	int depth, limit;
+	const void *early; /* a function that was written before there was a map to note it in, NULL: none */
+	size_t early_at;
 };
 
 /* True: sent, the stack is as before. False: refused; path and reason are on top of it. */
 bool lp_enc_value(struct enc *e, int index);
 bool lp_enc_table(struct enc *e, int index);
 bool lp_enc_function(struct enc *e, int index);
+/* The same for one whose code is known and that captures nothing but the globals, in an `enc` that is not prepared: writes
+ * all of it, or nothing and answers false. */
+bool lp_enc_plain_function(struct enc *e, int index);
 bool lp_enc_userdata(struct enc *e, int index);
 bool lp_enc_cdata(struct enc *e, int index);
 

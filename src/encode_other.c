@@ -39,6 +39,33 @@ static bool put_upvalue(struct enc *e, int index, int i, size_t header)
 	return true;
 }
 
+static void put_header(struct enc *e, struct lp_code *code)
+{
+	uint32_t object;
+	if (!lp_msg_add_obj(e->m, &code->obj, &object))
+		lp_enc_no_memory(e);
+	unsigned char *p = lp_enc_room(e, 11);
+	p[0] = LP_TFUNCTION;
+	lp_put_u32(p + 1, LP_NO_ORDINAL);
+	lp_put_u32(p + 5, object);
+	p[9] = 0;
+	p[10] = code->upvalues;
+}
+
+bool lp_enc_plain_function(struct enc *e, int index)
+{
+	const void *address = lua_topointer(e->L, index);
+	struct lp_code *code = lp_maybe_named(e->v, address) ? NULL : lp_code_known(e->L, e->v, index);
+	if (!code)
+		return false;
+	e->early = address;
+	e->early_at = e->m->len;
+	put_header(e, code);
+	if (code->upvalues)
+		*lp_enc_room(e, 1) = LP_UP_GLOBALS;
+	return true;
+}
+
 bool lp_enc_function(struct enc *e, int index)
 {
 	lua_State *L = e->L;
@@ -56,20 +83,14 @@ bool lp_enc_function(struct enc *e, int index)
 	if (lp_enc_met(e, address))
 		return true;
 	struct lp_code *code = lp_code_of(L, e->v, index);
-	uint32_t object;
-	if (!lp_msg_add_obj(e->m, &code->obj, &object))
-		lp_enc_no_memory(e);
+	if (e->depth == 1)
+		lp_code_note(L, e->v, index, code);
 	size_t header = e->m->len;
-	unsigned char *p = lp_enc_room(e, 11);
-	p[0] = LP_TFUNCTION;
-	lp_put_u32(p + 1, LP_NO_ORDINAL);
-	lp_put_u32(p + 5, object);
-	p[9] = 0;
-	p[10] = code->upvalues;
+	put_header(e, code);
 #if LP_LUAJIT
 	lua_getfenv(L, index);
 	if (lua_topointer(L, -1) != e->v->globals) {
-		p[9] = LP_FENV;
+		e->m->data[header + 9] = LP_FENV;
 		if (!lp_enc_value(e, lua_gettop(L))) {
 			lua_pushliteral(L, ": environment");
 			return lp_enc_step(e);

@@ -35,10 +35,9 @@ void lp_push(lua_State *L, struct lp_obj *o);
 /* The object of the handle at index, of any class; NULL: not one of ours, or empty. */
 static inline struct lp_obj *lp_toobj(lua_State *L, int index)
 {
-	if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) < sizeof(struct lp_handle))
-		return NULL;
+	/* A light userdata has no length. */
 	struct lp_handle *h = lua_touserdata(L, index);
-	return h->magic == (LP_HANDLE_MAGIC ^ (uintptr_t)h) ? h->obj : NULL;
+	return h && lua_rawlen(L, index) >= sizeof *h && h->magic == (LP_HANDLE_MAGIC ^ (uintptr_t)h) ? h->obj : NULL;
 }
 
 /* The object of class cls at argument index, or a Lua error that says what was expected; also

@@ -68,9 +68,9 @@ static int awaited(lua_State *L, struct lp_state *s, struct lp_node *n, int answ
 	if (answer < 0)
 		return lp_wait_failed(L, s, n, answer);
 	struct lp_task *t = (struct lp_task *)n->obj;
-	lp_task_observe(t);
 	if (lp_task_state(t) == LP_DONE)
 		return lp_decode(L, s->values, &t->msg);
+	lp_task_observe(t);
 	push_error(L, s, t);
 	return lua_error(L);
 }
@@ -86,8 +86,9 @@ static int pawaited(lua_State *L, struct lp_state *s, struct lp_node *n, int ans
 	if (answer < 0)
 		return lp_wait_failed(L, s, n, answer);
 	struct lp_task *t = (struct lp_task *)n->obj;
-	lp_task_observe(t);
 	bool done = lp_task_state(t) == LP_DONE;
+	if (!done)
+		lp_task_observe(t);
 	lua_pushboolean(L, done);
 	if (done)
 		return 1 + lp_decode(L, s->values, &t->msg);

@@ -74,6 +74,15 @@ static inline void *lp_retain(void *obj)
 	return obj;
 }
 
+/* The same while no other thread can know of it. */
+static inline void *lp_retain_unshared(void *obj)
+{
+	struct lp_obj *o = obj;
+	uint32_t refs = atomic_load_explicit(&o->refs, memory_order_relaxed);
+	atomic_store_explicit(&o->refs, refs + 1, memory_order_relaxed);
+	return obj;
+}
+
 static inline void lp_release(void *obj)
 {
 	struct lp_obj *o = obj;

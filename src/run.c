@@ -184,6 +184,14 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	return how;
 }
 
+#if !LP_LUAJIT
+/* A coroutine can be called without being resumed: it has its own stack and count of C levels all the same. */
+enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
+{
+	(void)t;
+	return run_protected(L, w);
+}
+#else
 static int coroutine_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
@@ -207,6 +215,7 @@ enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task
 	w->renew = true; /* only memory can end the body itself */
 	return LP_FAILED;
 }
+#endif
 
 /* ---- reports of failures that nobody sees ---- */
 

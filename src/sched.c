@@ -92,7 +92,7 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 			return LP_CLOSED_POOL;
 	}
 	t->sweeps = atomic_load_explicit(&p->sweeps, memory_order_relaxed);
-	lp_queue_push(&p->queue, lp_retain(t));
+	lp_queue_push(&p->queue, t->grouped ? lp_retain(t) : lp_retain_unshared(t));
 	if (atomic_load_explicit(&p->limit, memory_order_relaxed) == 0)
 		return LP_RUN_INLINE;
 	if (lp_pool_kick(p))

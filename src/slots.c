@@ -10,39 +10,44 @@ enum { KEEP = 4096 }; /* slots kept per thread: 1.3 MB at the most, a burst of 4
 struct lp_slots {
 	struct lp_task *local;             /* [thread] linked by next */
 	unsigned count;                    /* [thread] */
-	_Atomic(struct lp_task *) remote;  /* returned by other threads */
-	_Atomic uint32_t refs;             /* one for the thread, one per slot that is out */
+	_Atomic(struct lp_task *) remote;  /* returned by other threads; GONE: the thread has ended */
+	_Atomic uint32_t refs;             /* one for the thread, one per slot that exists */
 	_Atomic size_t untold;             /* bytes of large results that this thread's futures have come to hold */
 };
+
+#define GONE ((struct lp_task *)(uintptr_t)1)
 
 static _Thread_local struct lp_slots *my_slots;
 static pthread_key_t slots_key;
 
-static void free_list(struct lp_task *t)
+/* One count for each slot that exists: whoever frees the last one after the thread's end frees the record. */
+static void slots_release(struct lp_slots *s)
+{
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+		lp_free(s);
+}
+
+static void free_slot(struct lp_slots *s, struct lp_task *t)
+{
+	lp_free(t);
+	slots_release(s);
+}
+
+static void free_list(struct lp_slots *s, struct lp_task *t)
 {
 	while (t) {
 		struct lp_task *next = t->next;
-		lp_free(t);
+		free_slot(s, t);
 		t = next;
 	}
-}
-
-/* Slots that are out keep the record alive; whoever brings the last one back frees it. */
-static void slots_release(struct lp_slots *s)
-{
-	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	free_list(atomic_exchange(&s->remote, NULL));
-	lp_free(s);
 }
 
 static void slots_thread_ends(void *slots)
 {
 	struct lp_slots *s = slots;
 	my_slots = NULL;
-	free_list(s->local);
-	s->local = NULL;
-	s->count = KEEP; /* nothing is kept from now on */
+	free_list(s, s->local);
+	free_list(s, atomic_exchange_explicit(&s->remote, GONE, memory_order_acquire));
 	slots_release(s);
 }
 
@@ -91,8 +96,9 @@ struct lp_task *lp_slot_take(void)
 		if (!(t = lp_alloc(sizeof *t)))
 			return NULL;
 		t->owner = s;
+		atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+		lp_slot_holds(t, sizeof *t);
 	}
-	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 	return t;
 }
 
@@ -100,19 +106,21 @@ void lp_slot_return(struct lp_task *t)
 {
 	struct lp_slots *s = t->owner;
 	if (s == my_slots) {
-		if (s->count < KEEP) {
-			t->next = s->local;
-			s->local = t;
-			s->count++;
-		} else {
-			lp_free(t);
+		if (s->count == KEEP) {
+			free_slot(s, t);
+			return;
 		}
-	} else {
-		struct lp_task *head = atomic_load_explicit(&s->remote, memory_order_relaxed);
-		do
-			t->next = head;
-		while (!atomic_compare_exchange_weak_explicit(&s->remote, &head, t, memory_order_release,
-			memory_order_relaxed));
+		t->next = s->local;
+		s->local = t;
+		s->count++;
+		return;
 	}
-	slots_release(s);
+	struct lp_task *head = atomic_load_explicit(&s->remote, memory_order_relaxed);
+	do {
+		if (head == GONE) {
+			free_slot(s, t);
+			return;
+		}
+		t->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(&s->remote, &head, t, memory_order_release, memory_order_relaxed));
 }

@@ -134,8 +134,9 @@ static inline bool lp_task_orphaned(struct lp_task *t)
 struct lp_task *lp_slot_take(void);
 void lp_slot_return(struct lp_task *t); /* on any thread */
 
-/* A future is 40 bytes to Lua's collector, whatever its result takes. So who ends a task says what its large result takes,
- * and the thread that made the future asks now and then what it has not told its collector yet. */
+/* A future is 40 bytes to Lua's collector, whatever its slot and its result take. So who ends a task says what its large result
+ * takes, a slot that had to be allocated says so too, and the thread that made the future asks now and then what it has not
+ * told its collector yet. */
 enum { LP_UNTOLD = 65536 /* less is not worth a step */ };
 void lp_slot_holds(struct lp_task *t, size_t bytes);
 size_t lp_slots_untold(void); /* of this thread; it counts as told then */

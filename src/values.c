@@ -8,6 +8,11 @@ static int values_gc(lua_State *L)
 {
 	struct lp_values *v = lua_touserdata(L, 1);
 	lp_map_free(&v->scratch.map);
+	for (int i = 0; i < LP_KNOWN; i++) {
+		lp_release(v->known[i].code);
+		v->known[i].code = NULL;
+		v->known[i].proto = NULL;
+	}
 	if (v->pins)
 		lp_pins_close(v->pins);
 	v->pins = NULL;

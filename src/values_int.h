@@ -37,7 +37,7 @@ enum lp_tag {
 enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
 enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
 #define LP_NO_ORDINAL UINT32_MAX
-enum { LP_NAMED_WORDS = 128 };
+enum { LP_NAMED_WORDS = 128, LP_KNOWN = 8 };
 enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
 
 /* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. Small slots: with
@@ -73,7 +73,17 @@ struct lp_values {
 	int loaded;             /* code -> function or factory */
 	int held;               /* code -> handle that keeps it */
 	int names;              /* weak keys: value -> name */
+	int known_functions;    /* index in `known` + 1 -> the function that keeps the prototype's address its own */
 	unsigned nloaded;
+	/* A few that were sent or called last, to be found without asking a table. */
+	struct {
+		const void *proto;
+		struct lp_code *code;
+	} known[LP_KNOWN];      /* functions whose only upvalue, if any, is the globals */
+	struct {
+		struct lp_code *code;
+		int ref;        /* of the function or factory in the registry */
+	} ready[LP_KNOWN];
 	/* A quick test whether a value may have a name: a Bloom filter of the addresses (a hint, the table decides). */
 	uint64_t named[LP_NAMED_WORDS];
 	size_t modules;         /* a sum over package.loaded when `names` was made */
@@ -117,6 +127,10 @@ struct lp_code {
 /* The code of the Lua function at index; the function itself keeps it (a weak cache), so the pointer is
  * good while the function is. Raises on memory. */
 struct lp_code *lp_code_of(lua_State *L, struct lp_values *v, int index);
+/* The code of the function at index if it was noted by lp_code_note and captures nothing but the globals; else NULL. Never raises. */
+struct lp_code *lp_code_known(lua_State *L, struct lp_values *v, int index);
+/* Remembers the code of the function at index, if that captures nothing but the globals. Raises on memory. */
+void lp_code_note(lua_State *L, struct lp_values *v, int index, struct lp_code *code);
 /* Pushes a function with this code: with upvalues always a new one, its upvalues nil. Raises. */
 void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool fresh);
 void lp_code_open(lua_State *L, struct lp_values *v);
