@@ -144,7 +144,7 @@ describe("what the task's own code breaks", function()
 	if not both.jit then it("is contained: an overflow of the C stack in a child that runs on top of its parent", function()
 		local p = pool.new { workers = 1, max_threads = 1 }
 		local levels, inner, err, again = p:async(function()
-			local here = require "lua-pool"
+			local inside = require "lua-pool"
 			local function deep(n, at_end) -- n C levels
 				if n == 0 then return at_end() end
 				local result
@@ -153,13 +153,13 @@ describe("what the task's own code breaks", function()
 			end
 			-- Both have all levels to themselves.
 			local levels, inner = deep(150, function()
-				return 150, here.async(function() return deep(150, function() return 150 end) end):await()
+				return 150, inside.async(function() return deep(150, function() return 150 end) end):await()
 			end)
-			local ok, err = here.async(function()
+			local ok, err = inside.async(function()
 				local function f(s) return (s:gsub(".", f)) end
 				return f "x"
 			end):pawait()
-			return levels, inner, not ok and err, here.async(function() return "again" end):await()
+			return levels, inner, not ok and err, inside.async(function() return "again" end):await()
 		end):await()
 		assert.same({ 150, 150, "again" }, { levels, inner, again })
 		assert.truthy(err:find("overflow", 1, true), err)

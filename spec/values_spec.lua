@@ -395,15 +395,16 @@ describe("functions", function()
 			assert.is_true(same)
 			assert.is_true((back(back)))
 		end
-		local list = {}
-		for i = 1, 40 do list[i] = assert((loadstring or load)(("local x = ... return x == nil and %d or _G.tostring(x) .. %d"):format(i, i))) end
-		for round = 1, 3 do
-			local futures = {}
-			for i = 1, 40 do futures[i] = pool.async(list[i], round == 2 and "x" or nil) end
-			for i = 1, 40 do assert.equal(round == 2 and "x" .. i or i, futures[i]:await()) end
+		do
+			local list = {}
+			for i = 1, 40 do list[i] = assert((loadstring or load)(("local x = ... return x == nil and %d or _G.tostring(x) .. %d"):format(i, i))) end
+			for round = 1, 3 do
+				local futures = {}
+				for i = 1, 40 do futures[i] = pool.async(list[i], round == 2 and "x" or nil) end
+				for i = 1, 40 do assert.equal(round == 2 and "x" .. i or i, futures[i]:await()) end
+			end
 		end
 		-- Their functions may be collected, and others be where they were.
-		list = nil
 		for i = 1, 1500 do
 			local f = assert((loadstring or load)(("return %d + 0 * #_G.tostring(1)"):format(i)))
 			assert.equal(i, pool.async(f):await())
