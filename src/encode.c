@@ -5,9 +5,10 @@
 
 /* ---- writing ---- */
 
-int lp_enc_no_memory(struct enc *e)
+void lp_enc_no_memory(struct enc *e)
 {
-	return luaL_error(e->L, "not enough memory");
+	luaL_error(e->L, "not enough memory");
+	__builtin_unreachable();
 }
 
 /* ---- references ---- */

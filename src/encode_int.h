@@ -43,7 +43,7 @@ static inline bool lp_is_scalar(lua_State *L, int index)
 }
 
 /* ---- writing ---- */
-int lp_enc_no_memory(struct enc *e);
+__attribute__((noreturn)) void lp_enc_no_memory(struct enc *e);
 
 static inline unsigned char *lp_enc_room(struct enc *e, size_t n)
 {

@@ -269,7 +269,7 @@ enum { RING_SHOWN = 7 };
 static void describe_ring(struct search *s)
 {
 	size_t at = 0, n = 0;
-	struct lp_exec *ring[RING_SHOWN]; /* from e on, the first ones */
+	struct lp_exec *ring[RING_SHOWN] = {NULL}; /* from e on, the first ones */
 	for (struct lp_exec *x = s->from; x != s->e; x = x->via)
 		n++;
 	size_t i = n + 1;

@@ -56,7 +56,7 @@ suite() { # suite BUILD MAKE-ARGUMENTS...: builds and runs every test
 }
 
 # core BUILD MAKE-ARGUMENTS...: the C tests, and the specs of what everything else stands on.
-CORE_SPECS=(async counter channel event map values)
+CORE_SPECS=(async cancel channel counter event group map pool select sync values)
 core() {
 	local folder=$1 r=0
 	shift
@@ -154,7 +154,7 @@ part_werror() {
 			try "no warnings: $cc, $lua" build tests CC=$cc TAG=$cc LUA="$lua" WERROR=1 || r=1
 		done
 	done
-	try "no warnings: gcc, 5.4, FAULTS=1" build FAULTS=1 WERROR=1 || r=1
+	try "no warnings: gcc, 5.4, FAULTS=1" build FAULTS=1 TAG=gcc WERROR=1 || r=1
 	return $r
 }
 

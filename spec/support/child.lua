@@ -6,6 +6,9 @@ child.lua = os.getenv "LUA_POOL_LUA" or (rawget(_G, "jit") and "luajit" or "lua5
 
 --- ThreadSanitizer cannot start threads in the child of a process with threads: what a script forks (sys.fork).
 child.may_fork = os.getenv "LUA_POOL_SANITIZER" ~= "thread"
+--- AddressSanitizer of gcc 12 does not take its allocator's locks over a fork, as glibc's malloc does: the child of a
+--- process whose threads are allocating just then waits for ever for one that was taken.
+child.may_fork_busy = child.may_fork and os.getenv "LUA_POOL_SANITIZER" ~= "address"
 
 local function quote(s)
 	return "'" .. s:gsub("'", "'\\''") .. "'"
