@@ -176,12 +176,12 @@ part_valgrind() {
 	have valgrind valgrind || return 0
 	# Short ones, that between them use every kind of object.
 	local files=() f
-	for f in async counter channel event error; do
+	for f in async counter channel event error group select values; do
 		[ ! -e "spec/${f}_spec.lua" ] || files+=("spec/${f}_spec.lua")
 	done
 	try "build" build tests || return 1
 	TIME_LIMIT=600 TEST_SCALE=5 LUA_POOL_SANITIZER=valgrind \
-		UNDER="valgrind -q --error-exitcode=66 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --child-silent-after-fork=yes" \
+		UNDER="valgrind -q --fair-sched=try --error-exitcode=66 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --child-silent-after-fork=yes" \
 		tools/test.sh build/5.4 "${files[@]}"
 }
 
