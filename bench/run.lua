@@ -14,6 +14,7 @@ local subjects = {
 	"files",
 	"together",
 	"data",
+	"peers",
 }
 local rows = {}
 for _, subject in ipairs(subjects) do
