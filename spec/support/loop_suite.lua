@@ -363,7 +363,7 @@ return function(loop, describe, it)
 
 		it("a call that blocks the thread for a mutex of a suspended coroutine is a dead-lock", function()
 			local lock = pool.mutex()
-			pool.loop(loop.name)
+			pool.loop(loop.adapter)
 			local co = coroutine.create(function()
 				lock:lock()
 				coroutine.yield()
@@ -371,7 +371,7 @@ return function(loop, describe, it)
 			end)
 			assert(coroutine.resume(co))
 			local _, err = pcall(lock.lock, lock)
-			pool.loop "auto"
+			pool.loop(loop.usual)
 			assert.matches("dead%-lock", err)
 			assert(coroutine.resume(co))
 		end)
@@ -384,7 +384,7 @@ return function(loop, describe, it)
 				log.begun = true
 				pool.sleep(0.01)
 				log.ended = true
-				pool.loop "auto"
+				pool.loop(loop.usual)
 			end, function()
 				while not log.ended do
 					log.between = log.between or log.begun

@@ -87,12 +87,23 @@ local function copas()
 	}
 end
 
-local makers = { luv = luv, cqueues = cqueues, copas = copas }
+-- The loop and the adapter of examples/pollloop.
+local function custom()
+	if not try "posix.poll" then return nil end
+	local loop = require "examples.pollloop.loop"
+	local adapter = require "examples.pollloop.adapter"
+	require "lua-pool".loop(adapter)
+	return { spawn = loop.spawn, sleep = loop.sleep, run = loop.run, adapter = adapter, usual = adapter }
+end
+
+local makers = { luv = luv, cqueues = cqueues, copas = copas, custom = custom }
 
 function loops.here(name)
 	local loop = makers[name]()
 	if not loop then return nil end
 	loop.name = name
+	loop.adapter = loop.adapter or name -- what pool.loop takes to choose it
+	loop.usual = loop.usual or "auto" -- what pool.loop takes to have it as it began
 	-- all(fn, ...) runs each as a coroutine until the loop has nothing left to do; the first error is raised.
 	function loop.all(...)
 		local failed, reason = false, nil
