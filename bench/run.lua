@@ -14,6 +14,7 @@ local subjects = {
 	"files",
 	"together",
 	"data",
+	"loops",
 	"peers",
 }
 local rows = {}
