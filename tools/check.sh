@@ -11,6 +11,7 @@
 #   valgrind   a short subset of the specs
 #   faults     each allocation of a script fails in turn
 #   model      the models in spec/model, with spin
+#   assert     cancellation, waits and values on a Lua 5.4 that checks itself and how its API is used
 #   storm      a minute of random cancellations on each Lua (STORM_SECONDS, STORM_SEED)
 # Goes on after a failure; says at the end what failed. COUNTS=file as in tools/test.sh.
 set -u
@@ -202,6 +203,21 @@ part_model() {
 	return $r
 }
 
+part_assert() {
+	local lua=$PWD/build/lua-assert status f files=()
+	tools/lua-assert.sh "$lua"
+	status=$?
+	if [ $status = 3 ]; then
+		echo "skip the specs on a Lua with assertions: its source cannot be had here"
+		return 0
+	fi
+	tally $status "Lua with assertions" || return 1
+	try "build build/5.4" build tests || return 1
+	for f in spec/cancel*_spec.lua spec/regress/cancel*_spec.lua; do files+=("$f"); done
+	for f in async channel error event group scope select sync values; do files+=("spec/${f}_spec.lua"); done
+	LUA_EXE=$lua LUA_POOL_LUA=$lua tools/test.sh build/5.4 "${files[@]}"
+}
+
 part_storm() {
 	local r=0
 	export STORM_SECONDS=${STORM_SECONDS:-60}
@@ -217,7 +233,7 @@ part_storm() {
 
 parts=("$@")
 if [ "${1:-all}" = all ]; then
-	parts=(test jit portable lint werror asan asanjit tsan valgrind faults model storm)
+	parts=(test jit portable lint werror asan asanjit tsan valgrind faults model assert storm)
 fi
 part_test() { suite build/5.4; }
 
