@@ -48,6 +48,7 @@ for group; do
 		need lua-luv lua_module lua5.4 luv
 		need lua-cqueues lua_module lua5.4 cqueues
 		need lua-socket lua_module lua5.4 socket
+		need lua-sql-sqlite3 lua_module lua5.4 luasql.sqlite3
 		need strace command_here strace
 		need luarocks command_here luarocks
 		need zip command_here zip
