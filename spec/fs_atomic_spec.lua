@@ -131,10 +131,13 @@ describe("write{atomic = true}", function()
 			local function write_on()
 				for i = first, math.huge do assert(fs.write(path, content(i), { atomic = true, sync = false })) end
 			end
-			local changed, littered = 0, 0
-			for i = 1, rounds do
+			local changed, littered, i = 0, 0, 0
+			-- At least so many rounds, and until some died after the new name and some in the middle. A slow machine needs
+			-- longer to come so far: the moments move away.
+			while i < rounds or changed == 0 or littered == 0 do
+				i = i + 1
 				first = i * 10000
-				assert(sys.killed(write_on, math.random() * 4) == 9)
+				assert(sys.killed(write_on, math.random() * (4 + i / 50)) == 9)
 				local text = assert(fs.read(path))
 				assert(#text == 32000 and text == text:sub(1, 8):rep(4000), "a mix")
 				changed = changed + (text == content(0) and 0 or 1)
@@ -142,13 +145,8 @@ describe("write{atomic = true}", function()
 				assert(fs.write(path, content(0), { atomic = true, sync = i %% 20 == 0 }))
 				for _, name in ipairs(assert(fs.list(dir))) do assert(not name:find("lua-pool-", 1, true), name) end
 			end
-			print(changed, littered)
 		]]):format(path, dir, scale(200, 10)), { limit = 100 })
 		assert.equal(0, r.status, r.err)
-		-- Some got as far as the new name, and if there were enough, some were in the middle.
-		local changed, littered = r.out:match "(%d+)\t(%d+)"
-		assert.is_true(tonumber(changed) > 0, r.out)
-		assert.is_true(tonumber(littered) > 0 or scale(200, 10) < 200, r.out)
 		stop:set()
 		for _, reader in ipairs(readers) do assert.is_true(reader:await()) end
 		p:close()
