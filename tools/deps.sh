@@ -82,6 +82,7 @@ for group; do
 		need nginx command_here nginx
 		need libnginx-mod-http-lua
 		need curl command_here curl
+		need openssl command_here openssl
 		need wrk command_here wrk
 		;;
 	*)

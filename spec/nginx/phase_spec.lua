@@ -30,6 +30,12 @@ describe("phases of nginx", function()
 				POLL = { pcall(function() return pool.event():wait(0) end) }
 			}
 			init_worker_by_lua_block { try "init_worker" }
+			exit_worker_by_lua_block {
+				try "exit_worker"
+				local f = assert(io.open(ngx.config.prefix() .. "/exit_worker", "w"))
+				f:write(tostring(told.exit_worker[1]), " ", tostring(told.exit_worker[2]))
+				f:close()
+			}
 			upstream balanced { server 0.0.0.1; balancer_by_lua_block {
 				if not ngx.ctx.tried then ngx.ctx.tried = true try "balancer" end
 				require "ngx.balancer".set_current_peer("127.0.0.1", ngx.var.server_port)
@@ -88,6 +94,18 @@ describe("phases of nginx", function()
 		assert.truthy(lines[1]:find "^false .*cannot wait in init_by_lua.*init_worker_by_lua", lines[1])
 		assert.truthy(lines[2]:find "^false .*cannot wait in init_by_lua", lines[2])
 		assert.equal("true nil timeout", lines[3])
+	end)
+
+	it("exit_worker refuses to wait and names itself; async, go and cancel(0) work", function()
+		server:signal "HUP" -- the worker process is followed by another
+		local said
+		assert.is_true(nginx.eventually(function()
+			local f = io.open(server.dir .. "/exit_worker")
+			said = f and f:read "*a" or ""
+			if f then f:close() end
+			return said ~= ""
+		end), server:log())
+		assert.truthy(said:find "^false .*cannot wait in exit_worker_by_lua", said)
 	end)
 
 	it("nothing of this is in the log", function()
