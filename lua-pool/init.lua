@@ -43,6 +43,10 @@ local function workers_by_default()
 	return core.cpu_count()
 end
 
+-- nginx serves all its clients with one thread: when tasks want every core, it must not have to take turns with them.
+local NICE_IN_SERVERS = 5
+local server = type(rawget(_G, "ngx")) == "table"
+
 -- All that C reads of checked options; sizes in bytes, times in seconds, absent means no limit.
 local function complete(o)
 	local workers = o.workers or workers_by_default()
@@ -52,6 +56,7 @@ local function complete(o)
 		queue_limit = o.queue_limit or 0,
 		stack_size = o.stack_size or 0,
 		memory_limit = o.memory_limit or 0,
+		nice = o.nice or server and NICE_IN_SERVERS or 0,
 		idle_timeout = o.idle_timeout,
 		cancel_grace = o.cancel_grace or 1,
 		exit_timeout = o.exit_timeout or 5,

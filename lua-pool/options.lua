@@ -121,6 +121,7 @@ options.pool = {
 	stack_size = check.bytes(rawget(_G, "jit") and 4 * 2 ^ 20 or 2 ^ 20),
 	idle_timeout = check.seconds,
 	memory_limit = check.bytes(65536),
+	nice = check.integer(0, 19),
 	libs = check.libs,
 	jit = check.jit,
 	cancel_grace = check.seconds,

@@ -43,6 +43,7 @@ describe("pool.new", function()
 			stack_size = { 0, 1000, "1M", -1 },
 			idle_timeout = { -1, "1", 0 / 0 },
 			memory_limit = { 0, 1000, -1, "1M", 2 ^ 60 },
+			nice = { -1, 20, 0.5, "5", true },
 			libs = { "string", { "strnig" }, true },
 			jit = { "on", false, 1 },
 			cancel_grace = { -1, "1" },
@@ -799,6 +800,39 @@ describe("resize", function()
 		end
 		assert.is_false((pcall(p.resize, p)))
 		assert.equal(1, p:stats().workers)
+		p:close()
+	end)
+end)
+
+describe("nice", function()
+	-- Of a thread: proc(5) counts after the name, which may hold anything but ")" at its end.
+	local function niceness(which)
+		local f = assert(io.open("/proc/" .. which .. "/stat"))
+		local text = f:read "*a"
+		f:close()
+		return tonumber((text:match "^.*%) (.*)$":gsub("%S+ ", "", 16):match "^%S+"))
+	end
+
+	it("is how far the threads stand back behind the process's first one; 0 by default", function()
+		local base = niceness "self"
+		for _, n in ipairs { 0, 3 } do
+			local p = pool.new { workers = 1, nice = n }
+			assert.equal(math.min(base + n, 19), p:async(niceness, "thread-self"):await())
+			p:close()
+		end
+		assert.equal(base, pool.async(niceness, "thread-self"):await())
+		assert.equal(base, niceness "self")
+	end)
+
+	it("does not add up when a task starts the threads of another pool", function()
+		local p = pool.new { workers = 1, nice = 3 }
+		local inner = p:async(function(f)
+			local q = require "lua-pool".new { workers = 1, nice = 4 }
+			local n = q:async(f, "thread-self"):await()
+			q:close()
+			return n
+		end, niceness):await()
+		assert.equal(math.min(niceness "self" + 4, 19), inner)
 		p:close()
 	end)
 end)

@@ -316,6 +316,7 @@ static int new_pool(lua_State *L)
 		.max_threads = (unsigned)field_number(L, 1, "max_threads"),
 		.queue_limit = (unsigned)field_number(L, 1, "queue_limit"),
 		.stack_size = (size_t)field_number(L, 1, "stack_size"),
+		.nice = (int)field_number(L, 1, "nice"),
 		.memory_limit = (size_t)field_number(L, 1, "memory_limit"),
 		.idle_timeout = field_duration(L, 1, "idle_timeout"),
 		.cancel_grace = field_duration(L, 1, "cancel_grace"),

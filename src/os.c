@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -282,6 +283,17 @@ void lp_thread_name(const char *name)
 	char cut[16];
 	snprintf(cut, sizeof cut, "%s", name);
 	pthread_setname_np(pthread_self(), cut);
+}
+
+/* On Linux niceness is a thread's own, and a new thread has its creator's, which may be another pool's worker: so it is
+ * counted from the first thread, and not set where the thread is as nice already. */
+void lp_thread_nice(int steps)
+{
+	if (steps <= 0)
+		return;
+	int wanted = getpriority(PRIO_PROCESS, (id_t)getpid()) + steps;
+	if (wanted > getpriority(PRIO_PROCESS, 0))
+		setpriority(PRIO_PROCESS, 0, wanted);
 }
 
 static _Thread_local char *stack_low, *stack_high;

@@ -101,6 +101,7 @@ void lp_thread_join(lp_thread t);
 void lp_thread_detach(lp_thread t);
 bool lp_thread_join_until(lp_thread t, lp_time deadline); /* false: it still runs */
 void lp_thread_name(const char *name); /* of the calling thread; cut to 15 bytes */
+void lp_thread_nice(int steps);        /* the calling thread stands so much behind the process's first one for the CPU */
 size_t lp_stack_left(void);            /* bytes of C stack left, conservative; 0: not known */
 unsigned lp_cpu_count(void);           /* affinity mask and cgroup quota, at least 1 */
 void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts a child process */

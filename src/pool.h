@@ -32,6 +32,7 @@ struct lp_pool_options {
 	unsigned max_threads;    /* >= workers */
 	unsigned queue_limit;    /* 0: none */
 	size_t stack_size;       /* bytes; 0: the system's */
+	int nice;                /* steps that the threads stand back for the CPU; 0: none */
 	size_t memory_limit;     /* bytes per worker state; 0: none */
 	lp_time idle_timeout;    /* duration after which an idle thread leaves; LP_FOREVER: threads up to `workers` stay */
 	lp_time cancel_grace;    /* durations */

@@ -175,6 +175,7 @@ static void *thread_main(void *arg)
 	char name[16];
 	snprintf(name, sizeof name, "%.10s-%u", p->opt.name[0] ? p->opt.name : "lua-pool", w->id);
 	lp_thread_name(name);
+	lp_thread_nice(p->opt.nice);
 	lp_worker_loop(w);
 	lp_vm_close(w);
 	lp_pool_worker_exits(p, w);

@@ -37,6 +37,15 @@ describe("waiting in nginx", function()
 				["/select"] = [[local a, b = pool.channel(), pool.channel(1) b:send "b" ngx.say(pool.select { a, b })
 					local f = pool.async(function(c) c:send "a" end, a) ngx.say(pool.select { a, b })]],
 				["/map"] = [[ngx.say(table.concat(pool.map(function(x) return x * x end, 5), " "))]],
+				["/nice"] = [[local function nice(which)
+						local text = io.open("/proc/" .. which .. "/stat"):read "*a"
+						return tonumber((text:match "^.*%) (.*)$":gsub("%S+ ", "", 16):match "^%S+"))
+					end
+					local plain = pool.new { workers = 1, nice = 0 }
+					local mine = nice "self"
+					local stands_back = pool.async(nice, "thread-self"):await() > mine
+					ngx.say(stands_back, " ", plain:async(nice, "thread-self"):await() == mine)
+					plain:close()]],
 				["/many"] = [[local list = {}
 					for i = 1, 50 do list[i] = pool.async(function(x) return x end, i) end
 					local sum = 0
@@ -96,6 +105,10 @@ describe("waiting in nginx", function()
 
 	it("finds by itself that nginx is in charge", function()
 		assert.equal("nginx", body "/loop")
+	end)
+
+	it("the threads stand back behind the one that serves, unless they are told not to", function()
+		assert.equal("true true", body "/nice")
 	end)
 
 	it("await gives results and errors", function()
