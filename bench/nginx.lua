@@ -2,7 +2,7 @@
 --
 --   rate      small tasks awaited by requests, beside nginx's own ngx.run_worker_thread, taking turns
 --   latency   how long an unrelated location takes while 200 clients keep the pool busy, beside 200 clients of a plain
---             location
+--             location: with a thread for each core, with a core left to the event loop, and with nginx's own threads
 --   reload    100 reloads under load, beside the same with a plain location; what is left behind
 --
 -- The clients are wrk's, on the same machine: with few cores they take their share of it in every column alike.
@@ -59,7 +59,7 @@ local function spin(us)
 end
 ]]
 
-local function server(workers)
+local function server(workers, threads)
 	local folder = os.tmpname()
 	os.remove(folder)
 	os.execute("mkdir " .. folder)
@@ -84,12 +84,12 @@ local function server(workers)
 		workers = workers, locations = locations, main = "thread_pool bench threads=2 max_queue=65536;", level = "notice",
 		http = ([[
 			init_by_lua_block {
-				require "lua-pool".configure { workers = 2 }
+				require "lua-pool".configure { workers = %d }
 				TRIVIAL = function(x) return x end
 				%s
 				SPIN = spin
 			}
-		]]):format(spin), path = folder .. "/?.lua;",
+		]]):format(threads or 2, spin), path = folder .. "/?.lua;",
 	}
 	s.folder = folder
 	return s
@@ -122,19 +122,27 @@ function rows.rate(report)
 end
 
 function rows.latency(report)
-	local s = server(1)
-	local ours, plain = {}, {}
+	local full, spared = server(1), server(1, 1)
+	local loads = { plain = { full, "/lua" }, ours = { full, "/spin500" }, spared = { spared, "/spin500" },
+		theirs = { full, "/spin500-nginx" } }
+	local p99 = { plain = {}, ours = {}, spared = {}, theirs = {} }
 	for _ = 1, TURNS do
-		for path, list in pairs { ["/spin500"] = ours, ["/lua"] = plain } do
-			local load = start_wrk(s, path, 200, LONG / TURNS + 1)
-			table.insert(list, wrk(s, "/plain", 1, math.ceil(LONG / TURNS)).p99)
+		for which, l in pairs(loads) do
+			local load = start_wrk(l[1], l[2], 200, LONG / TURNS + 1)
+			table.insert(p99[which], wrk(l[1], "/plain", 1, math.ceil(LONG / TURNS)).p99)
 			load()
 		end
 	end
-	local a, b = median(ours), median(plain)
-	report("p99 of a plain location beside 200 clients", ("%.2f ms"):format(a * 1e3), ("%.2f ms"):format(b * 1e3), a / b, -1.2, "")
-	report.log(s)
-	stop(s)
+	local b = median(p99.plain)
+	for _, row in ipairs { { "2 threads", "ours" }, { "1 thread", "spared" }, { "2 of nginx's", "theirs" } } do
+		local a = median(p99[row[2]])
+		report(("p99 of a plain location, 200 clients, %s"):format(row[1]), ("%.2f ms"):format(a * 1e3),
+			("%.2f ms"):format(b * 1e3), a / b, row[2] ~= "theirs" and -1.2 or nil, "")
+	end
+	for _, s in ipairs { full, spared } do
+		report.log(s)
+		stop(s)
+	end
 end
 
 local function litter()
@@ -170,14 +178,15 @@ function rows.reload(report)
 	stop(s)
 end
 
-print(("%-46s %12s %12s %7s  %s"):format("what", "lua-pool", "beside", "ratio", "target"))
+print(("%-52s %12s %12s %7s  %s"):format("what", "lua-pool", "beside", "ratio", "target"))
 print(("-"):rep(100))
 local missed = 0
 local report = setmetatable({}, { __call = function(_, what, ours, theirs, ratio, target, note)
+	if not target then return print(("%-52s %12s %12s %6.2fx"):format(what, ours, theirs, ratio)) end
 	local hit
 	if target < 0 then hit = ratio <= -target else hit = ratio >= target end
 	if not hit then missed = missed + 1 end
-	print(("%-46s %12s %12s %6.2fx  %s%.2fx %s  %s"):format(what, ours, theirs, ratio, target < 0 and "<=" or ">=", math.abs(target),
+	print(("%-52s %12s %12s %6.2fx  %s%.2fx %s  %s"):format(what, ours, theirs, ratio, target < 0 and "<=" or ">=", math.abs(target),
 		hit and "ok" or "MISSED", note))
 end })
 function report.log(s)

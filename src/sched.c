@@ -3,7 +3,7 @@
 
 #include "worker.h"
 
-enum { SPIN_NS = 30000 };        /* one searcher, before it parks */
+enum { SPIN_NS = 30000 };        /* one searcher, before it parks; none where `nice` is set */
 enum { RETRY_NS = 100000000 };   /* after a thread could not be started */
 enum { MANY_TOMBSTONES = 256 };
 
@@ -140,7 +140,8 @@ unsigned lp_pool_queued(struct lp_pool *p)
 struct lp_task *lp_pool_next(struct lp_pool *p, bool searching)
 {
 	struct lp_task *t = lp_queue_take(&p->queue);
-	if (!t && searching && cpus > 1) {
+	/* A pool that stands back does not spin: others need the core. */
+	if (!t && searching && cpus > 1 && p->opt.nice <= 0) {
 		lp_time until = lp_now() + SPIN_NS;
 		do {
 			for (int i = 0; i < 64; i++) {
