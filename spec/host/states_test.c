@@ -188,6 +188,25 @@ static void named_objects(void)
 	lua_close(c);
 }
 
+/* Each state has its own userdata for them: sent to another, they are that state's. */
+static void reasons_cross(void)
+{
+	lua_State *a = open_state(), *b = open_state();
+	check(run(a, "local pool = pool\n"
+		"local f = pool.async(function(e) e:wait() end, pool.event())\n"
+		"f:cancel() local ok, why = f:pawait()\n"
+		"local late, reason = pcall(pool.deadline, 0.001, function() pool.event():wait() end)\n"
+		"reasons = pool.named('reasons', function() return pool.channel(2) end)\n"
+		"return not ok and not late and why == pool.CANCELLED and reason == pool.TIMEOUT and reasons:send(why, reason)"),
+		"a cancellation and a deadline in one state");
+	check(run(b, "local why, reason = pool.named('reasons', error):receive(10)\n"
+		"return why == pool.CANCELLED and reason == pool.TIMEOUT and why ~= reason\n"
+		"	and tostring(why) == tostring(pool.CANCELLED) and tostring(reason) == tostring(pool.TIMEOUT)\n"
+		"	and tostring(why):find 'cancel' and pool.named('reasons', false)"), "the values and texts of another");
+	lua_close(b);
+	lua_close(a);
+}
+
 static void fork_with_tasks(void)
 {
 	lua_State *L = open_state();
@@ -239,6 +258,7 @@ int main(void)
 	a_state_per_thread();
 	a_state_that_moves();
 	named_objects();
+	reasons_cross();
 	if (!getenv("TSAN_OPTIONS")) /* ThreadSanitizer cannot start threads in the child of a process with threads */
 		fork_with_tasks();
 	exit_with_all_in_flight();
