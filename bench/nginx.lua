@@ -2,7 +2,7 @@
 --
 --   rate      small tasks awaited by requests, beside nginx's own ngx.run_worker_thread, taking turns
 --   latency   how long an unrelated location takes while 200 clients keep the pool busy, beside 200 clients of a plain
---             location: with a thread for each core, with a core left to the event loop, and with nginx's own threads
+--             location: with two threads, with one (of two cores, one is left to the event loop), and with two of nginx's own
 --   reload    100 reloads under load, beside the same with a plain location; what is left behind
 --
 -- The clients are wrk's, on the same machine: with few cores they take their share of it in every column alike.

@@ -130,7 +130,7 @@ unsigned lp_pool_all(struct lp_pool **pools, unsigned max);
 /* The worker has neither task nor permit: parks until it is handed a permit and the token (true),
  * or has to end (false). */
 bool lp_pool_park(struct lp_pool *p, struct lp_worker *w);
-/* Takes the next task; with the token held, spins for a while first. Gives the token away when it
+/* Takes the next task; with the token held, spins for a while first (not in a pool with `nice`). Gives the token away when it
  * found one; keeps it when not. */
 struct lp_task *lp_pool_next(struct lp_pool *p, bool searching);
 /* The last thing that a worker's thread does: w may be gone when it returns. */
