@@ -3,6 +3,7 @@
 #include "io.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "blocking.h"
@@ -106,6 +107,11 @@ int lp_io_sync(const struct lp_io *io, bool data_only)
 			return LP_IO_STOPPED;
 	}
 	return 0;
+}
+
+int lp_io_keep_mode(int fd, mode_t made)
+{
+	return (made & (S_ISUID | S_ISGID)) && fchmod(fd, made & 07777) < 0 ? errno : 0;
 }
 
 bool lp_bytes_room(struct lp_bytes *b, size_t n)

@@ -3,6 +3,8 @@
 #ifndef LP_IO_H
 #define LP_IO_H
 
+#include <sys/types.h>
+
 #include "state.h"
 
 struct lp_io {
@@ -24,6 +26,9 @@ int lp_io_write(const struct lp_io *io, const char *p, size_t n, int64_t offset,
 /* What one read gives, at least a byte unless the file has ended. */
 int lp_io_read_some(const struct lp_io *io, char *p, size_t n, size_t *done);
 int lp_io_sync(const struct lp_io *io, bool data_only);
+/* A new file, that was `made` with these permissions and has been written to, gets back what that took away: set-user-ID and
+ * set-group-ID, if the writer has no privileges. 0 or an errno. */
+int lp_io_keep_mode(int fd, mode_t made);
 
 /* bytes: memory that grows. Whoever has it frees p (lp_free). */
 struct lp_bytes {

@@ -96,7 +96,7 @@ static int fs_replace(lua_State *L)
 		t.path = path;
 		err = follow(s, &t);
 		if (!err) {
-			err = lp_replace_begin(s, &r, t.w.dir, t.w.name, mode);
+			err = lp_replace_begin(&r, t.w.dir, t.w.name, mode);
 			plain = err == EXDEV;
 		}
 		if (!err) {
@@ -205,7 +205,7 @@ static int fs_copy(lua_State *L)
 			t.path = to;
 			err = follow(s, &t);
 			if (!err)
-				err = lp_replace_begin(s, &r, t.w.dir, t.w.name, mode);
+				err = lp_replace_begin(&r, t.w.dir, t.w.name, mode);
 			if (err == EXDEV && !to.root)
 				atomic = false;
 		}
@@ -221,6 +221,8 @@ static int fs_copy(lua_State *L)
 		err = copy_data(&c, job->bytes.p, SIZE);
 		if (!err)
 			c.reading = false;
+		if (!err && made)
+			err = lp_io_keep_mode(fd, out.st_mode);
 		if (!err && !atomic && sync)
 			err = lp_io_sync(&c.to, false);
 	}

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "lib_path.h"
 #include "lib_sync.h"
+#include "sys.h"
 
 struct tempdir {
 	struct lp_obj obj;
@@ -93,13 +93,9 @@ static int tempdir_tostring(lua_State *L)
 /* fs_random() -> 12 letters and digits that nobody can guess. */
 static int fs_random(lua_State *L)
 {
-	static const char letters[] = "0123456789abcdefghijklmnopqrstuv";
-	unsigned char bytes[12];
 	char text[12];
-	if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+	if (!lp_random_letters(text, sizeof text))
 		return luaL_error(L, "the system gives no random numbers");
-	for (size_t i = 0; i < sizeof bytes; i++)
-		text[i] = letters[bytes[i] % 32];
 	lua_pushlstring(L, text, sizeof text);
 	return 1;
 }

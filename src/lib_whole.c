@@ -136,6 +136,17 @@ static int fs_read(lua_State *L)
 	return 1;
 }
 
+/* Opens for writing. *made: it is new and has bits that writing takes away. */
+static int open_for_writing(struct lp_state *s, const struct lp_path *path, int flags, mode_t mode, int *fd, bool *made)
+{
+	*made = false;
+	if (!(mode & (S_ISUID | S_ISGID)))
+		return lp_open_path(s, path, flags, mode, fd);
+	int err = lp_open_path(s, path, flags | O_EXCL, mode, fd);
+	*made = !err;
+	return err == EEXIST && !(flags & O_EXCL) ? lp_open_path(s, path, flags, mode, fd) : err;
+}
+
 /* fs_write(root, path, data, letters, mode, sync) -> true / nil, err, errno, bytes written before */
 static int fs_write(lua_State *L)
 {
@@ -150,13 +161,16 @@ static int fs_write(lua_State *L)
 	bool sync = lua_toboolean(L, 6);
 	if (lp_check_path(L, 2, &path)) {
 		int fd = -1;
+		bool made;
 		lp_block_begin(L, s);
-		err = lp_open_path(s, &path, flags, mode, &fd);
+		err = open_for_writing(s, &path, flags, mode, &fd, &made);
 		if (!err && fstat(fd, &st) < 0)
 			err = errno;
 		if (!err) {
 			struct lp_io io = {.s = s, .fd = fd, .regular = S_ISREG(st.st_mode)};
 			err = lp_io_write(&io, data, len, -1, &done);
+			if (!err && made)
+				err = lp_io_keep_mode(fd, st.st_mode);
 			if (!err && sync)
 				err = lp_io_sync(&io, false);
 		}

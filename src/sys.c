@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -159,7 +160,7 @@ int lp_next_name(struct lp_names *n, const char **name, unsigned char *type)
 {
 	for (;;) {
 		if (n->at == n->end) {
-			ssize_t r = getdents64(n->fd, n->buf, sizeof n->buf);
+			ssize_t r = getdents64(n->fd, n->buf, n->room);
 			if (r <= 0) {
 				*name = NULL;
 				return r < 0 ? errno : 0;
@@ -213,6 +214,17 @@ int lp_lock_file(int fd, enum lp_lock_kind kind, bool wait)
 	if (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) == 0)
 		return 0;
 	return errno == EACCES ? EAGAIN : errno;
+}
+
+bool lp_random_letters(char *text, size_t n)
+{
+	static const char letters[] = "0123456789abcdefghijklmnopqrstuv";
+	unsigned char bytes[LP_MAX_LETTERS];
+	if (n > sizeof bytes || getrandom(bytes, n, 0) != (ssize_t)n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		text[i] = letters[bytes[i] % 32];
+	return true;
 }
 
 void lp_advise_large(void *p, size_t n)

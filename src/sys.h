@@ -22,13 +22,14 @@ int lp_open_beneath_portable(int dir, const char *path, int flags, mode_t mode);
  * good until the next call, or NULL at the end; or an errno. "." and ".." are left out. *type: DT_REG ... as readdir has it. */
 struct lp_names {
 	int fd;
-	size_t at, end;
+	size_t at, end, room; /* room: of buf, what one system call may fill */
 	_Alignas(8) char buf[32768];
 };
 static inline void lp_begin_names(struct lp_names *n, int fd)
 {
 	n->fd = fd;
 	n->at = n->end = 0;
+	n->room = sizeof n->buf;
 }
 int lp_next_name(struct lp_names *n, const char **name, unsigned char *type);
 
@@ -43,6 +44,10 @@ ssize_t lp_write_quietly(int fd, const void *p, size_t n);
  * it and !wait; EINTR. */
 enum lp_lock_kind { LP_LOCK_SHARED, LP_LOCK_EXCLUSIVE, LP_LOCK_NONE };
 int lp_lock_file(int fd, enum lp_lock_kind kind, bool wait);
+
+/* n letters and digits that nobody can guess. False: the system gives none. */
+enum { LP_MAX_LETTERS = 64 };
+bool lp_random_letters(char *text, size_t n);
 
 /* Large memory that will be written once: whole, with few faults, if the system can. */
 void lp_advise_large(void *p, size_t n);

@@ -3,11 +3,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -282,6 +285,82 @@ static int sys_killed(lua_State *L)
 	return answer(L, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
+/* killed_at(fn, n) -> true: a copy of this process called fn and was killed as it made its nth system call; false: it had made
+ * fewer / nil, what went wrong. For processes without threads. */
+static int sys_killed_at(lua_State *L)
+{
+	lua_Integer left = luaL_checkinteger(L, 2);
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	pid_t pid = fork();
+	if (pid < 0)
+		return answer(L, -1);
+	if (pid == 0) {
+		alarm(20);
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			_exit(2);
+		raise(SIGSTOP);
+		lua_pushvalue(L, 1);
+		_exit(lua_pcall(L, 0, 0, 0) == LUA_OK ? 0 : 1);
+	}
+	int status, sig = 0;
+	bool set = false, inside = false;
+	for (;;) {
+		while (waitpid(pid, &status, 0) < 0)
+			if (errno != EINTR)
+				return answer(L, -1);
+		if (!WIFSTOPPED(status))
+			break;
+		sig = WSTOPSIG(status);
+		if (!set) { /* its SIGSTOP */
+			set = true;
+			sig = 0;
+			ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+		} else if (sig == (SIGTRAP | 0x80)) {
+			sig = 0;
+			inside = !inside;
+			if (inside && --left == 0)
+				kill(pid, SIGKILL); /* the call is not made */
+		}
+		ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(long)sig);
+	}
+	if (WIFSIGNALED(status) || WEXITSTATUS(status) == 0) {
+		lua_pushboolean(L, WIFSIGNALED(status));
+		return 1;
+	}
+	lua_pushnil(L);
+	lua_pushstring(L, WEXITSTATUS(status) == 2 ? "it cannot be traced" : "it failed");
+	return 2;
+}
+
+/* become(uid): this process is an ordinary user from now on, in no group but the one of that number. */
+static int sys_become(lua_State *L)
+{
+	uid_t id = (uid_t)luaL_checkinteger(L, 1);
+	return answer(L, setgroups(0, NULL) || setresgid(id, id, id) || setresuid(id, id, id) ? -1 : 0);
+}
+
+static int sys_umask(lua_State *L)
+{
+	lua_pushinteger(L, umask((mode_t)luaL_checkinteger(L, 1)));
+	return 1;
+}
+
+/* getuid() -> real user id */
+static int sys_getuid(lua_State *L)
+{
+	lua_pushinteger(L, getuid());
+	return 1;
+}
+
+/* limit(n): open descriptors at most; may only go down again for an ordinary user. */
+static int sys_limit(lua_State *L)
+{
+	struct rlimit l;
+	getrlimit(RLIMIT_NOFILE, &l);
+	l.rlim_cur = (rlim_t)luaL_checkinteger(L, 1);
+	return answer(L, setrlimit(RLIMIT_NOFILE, &l));
+}
+
 int luaopen_sys(lua_State *L);
 
 __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
@@ -290,6 +369,7 @@ __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
 		{"pipe", sys_pipe}, {"close", sys_close}, {"write", sys_write}, {"read", sys_read},
 		{"read_after_signal", sys_read_after_signal}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
 		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {"killed", sys_killed},
+		{"killed_at", sys_killed_at}, {"become", sys_become}, {"umask", sys_umask}, {"getuid", sys_getuid}, {"limit", sys_limit},
 		{"fork", sys_fork}, {"wait", sys_wait}, {"_exit", sys_exit},
 		{NULL, NULL}};
 	static const struct { const char *name; int value; } numbers[] = {
