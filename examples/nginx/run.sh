@@ -4,6 +4,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "${1:-$here/../../build/jit}" && pwd) || exit 1
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # nginx is in one of them
 prefix=$(mktemp -d)
 mkdir "$prefix/logs"
 chmod 755 "$prefix" # nginx's worker processes may be another user

@@ -32,15 +32,17 @@ end
 --- Why no nginx can be had here; nil when it can.
 function nginx.missing()
 	if not has_socket then return "there is no lua-socket" end
-	if output "command -v nginx" == "" then return "there is no nginx" end
-	nginx.modules = output "nginx -V 2>&1":match "%-%-modules%-path=(%S+)" or "/usr/lib/nginx/modules"
+	-- The PATH of Debian's ordinary users does not lead to it.
+	nginx.program = output "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v nginx":match "%S+"
+	if not nginx.program then return "there is no nginx" end
+	nginx.modules = output(nginx.program .. " -V 2>&1"):match "%-%-modules%-path=(%S+)" or "/usr/lib/nginx/modules"
 	if not io.open(nginx.modules .. "/ngx_http_lua_module.so") then return "nginx has no Lua module" end
 end
 
--- $1: the folder. Reads its stdin until it closes; then nginx gets 10 s for its end.
+-- $1: the folder, $2: nginx. Reads its stdin until it closes; then nginx gets 10 s for its end.
 local keeper = [[
 cd "$1" || exit 1
-${LUA_POOL_PRELOAD:+env LD_PRELOAD=$LUA_POOL_PRELOAD} nginx -p "$1" -c "$1/nginx.conf" >out 2>&1 </dev/null & master=$!
+${LUA_POOL_PRELOAD:+env LD_PRELOAD=$LUA_POOL_PRELOAD} "$2" -p "$1" -c "$1/nginx.conf" >out 2>&1 </dev/null & master=$!
 echo $master >master
 cat >/dev/null
 workers() { cat "/proc/$master/task/$master/children" 2>/dev/null; }
@@ -110,7 +112,7 @@ function nginx.start(o)
 		write(folder .. "/nginx.conf", (template:gsub("@(%w+)@", values)))
 		write(folder .. "/keeper", keeper)
 		if o.user then os.execute("chmod 755 " .. folder) end
-		self.keeper = assert(io.popen(("%s sh %s/keeper %s"):format(o.wrap or "", folder, folder), "w"))
+		self.keeper = assert(io.popen(("%s sh %s/keeper %s %s"):format(o.wrap or "", folder, folder, nginx.program), "w"))
 		if self:ready() then return self end
 		local said = self:log() .. read(folder .. "/out")
 		self.keeper:close()
