@@ -26,9 +26,9 @@ void lp_cancel_finally(struct lp_actor *a)
 
 enum lp_interrupt lp_actor_interrupt(struct lp_actor *a)
 {
-	if (a->shield)
+	if (a->hold)
 		return LP_NOTHING;
-	if (lp_cancel_word(a) & LP_CANCEL_ASKED)
+	if (!a->shield && (lp_cancel_word(a) & LP_CANCEL_ASKED))
 		return LP_STOP;
 	return a->deadline != LP_FOREVER && lp_now() >= a->deadline ? LP_TIME_UP : LP_NOTHING;
 }

@@ -6,11 +6,13 @@
  *
  * ASKED means that the running code is to be told at its next point. Delivery takes it away, so that
  * the clean-up runs undisturbed; with FINAL it stays: raised at every point from then on. A shield
- * holds delivery back and changes nothing. The word belongs to the actor, not to the thread: the next
- * task on a worker has its own.
+ * holds delivery back and changes nothing; it holds the actor's token as well (lp_token.held), so that the
+ * request does not come down to what its task has started either. The word belongs to the actor, not to the
+ * thread: the next task on a worker has its own.
  *
  * A deadline scope is the same with the clock as the one who asks: once it has passed, the code is to
- * be told at its next point; delivery moves it by the grace. */
+ * be told at its next point; delivery moves it by the grace. A shield puts the deadlines away that were set
+ * before it; those that are set inside it count. */
 #ifndef LP_CANCEL_H
 #define LP_CANCEL_H
 
@@ -25,7 +27,7 @@ enum {
 /* A wait of this actor with this deadline ends at: the earlier of it and the actor's own. */
 static inline lp_time lp_actor_until(const struct lp_actor *a, lp_time deadline)
 {
-	return a->shield || a->deadline > deadline ? deadline : a->deadline;
+	return a->hold || a->deadline > deadline ? deadline : a->deadline;
 }
 
 static inline uint32_t lp_cancel_word(struct lp_actor *a)

@@ -43,25 +43,20 @@ static int was_told(lua_State *L)
 	return 1;
 }
 
-static void set_scope(struct lp_state *s, uint32_t shield, lp_time deadline)
+static void set_scope(struct lp_state *s, const struct lp_limits *to)
 {
-	if (s->worker) {
-		lp_worker_set_scope(s->worker, shield, deadline);
-	} else {
-		s->exec->actor->shield = shield;
-		s->exec->actor->deadline = deadline;
-	}
+	if (s->worker)
+		lp_worker_set_scope(s->worker, to);
+	else
+		lp_limits_set(s->exec->actor, to);
 }
 
-/* The state of the actor outside a scope. */
-struct scope {
-	uint32_t shield;
-	lp_time deadline;
-};
-
-static struct scope outside(struct lp_state *s)
+/* A deadline that was put away is to be told when it passes, or now. */
+static void restore_scope(struct lp_state *s, const struct lp_limits *out)
 {
-	return (struct scope){s->exec->actor->shield, s->exec->actor->deadline};
+	set_scope(s, out);
+	if (s->worker && out->deadline != LP_FOREVER)
+		lp_monitor_deadline(out->deadline);
 }
 
 static lp_time check_deadline(lua_State *L)
@@ -94,21 +89,34 @@ static struct lp_state *check_state(lua_State *L)
 	return s;
 }
 
-/* Of nested deadlines the earlier counts. */
-static void begin_deadline(struct lp_state *s, struct scope *out, uint32_t shield, lp_time mine)
+/* Deadlines that were set outside do not count in a shield. */
+static void begin_shield(struct lp_state *s, const struct lp_limits *out)
 {
-	set_scope(s, shield, mine < out->deadline ? mine : out->deadline);
+	struct lp_limits in = *out;
+	in.shield++;
+	in.deadline = LP_FOREVER;
+	set_scope(s, &in);
+}
+
+/* Of nested deadlines the earlier counts. */
+static void begin_deadline(struct lp_state *s, const struct lp_limits *out, int hold, lp_time mine)
+{
+	struct lp_limits in = *out;
+	in.hold = (uint16_t)(in.hold + hold);
+	if (mine < out->deadline)
+		in.deadline = mine;
+	set_scope(s, &in);
 	if (s->worker && mine < out->deadline)
 		lp_monitor_deadline(mine);
 }
 
 /* The error at the top is what this scope's fn was left with. What stopped it is an ordinary error outside, unless
  * an outer scope's time is up as well. */
-static void end_deadline(lua_State *L, struct lp_state *s, const struct scope *out, bool failed)
+static void end_deadline(lua_State *L, struct lp_state *s, const struct lp_limits *out, bool failed)
 {
 	bool mine = failed && lp_toobj(L, -1) && lp_toobj(L, -1)->cls == lp_timeout_value.cls &&
 		lp_is_own_stop(L, -1, s->exec->actor) && !(out->deadline != LP_FOREVER && out->deadline <= lp_now());
-	set_scope(s, out->shield, out->deadline);
+	restore_scope(s, out);
 	if (mine) {
 		lua_pop(L, 1);
 		lp_push(L, &lp_timeout_value);
@@ -117,30 +125,40 @@ static void end_deadline(lua_State *L, struct lp_state *s, const struct scope *o
 
 #if !LP_LUAJIT
 
-static int shield_end(lua_State *L, int status, lua_KContext outer)
+static struct lp_limits *push_outside(lua_State *L, struct lp_state *s)
 {
+	struct lp_limits *out = lua_newuserdatauv(L, sizeof *out, 0);
+	*out = lp_limits_of(s->exec->actor);
+	return out;
+}
+
+/* The scope lies below what fn has answered. */
+static int shield_end(lua_State *L, int status, lua_KContext unused)
+{
+	(void)unused;
 	struct lp_state *s = lp_state(L);
 	if (s->worker)
 		s->worker->running = L;
-	set_scope(s, (uint32_t)outer, s->exec->actor->deadline);
+	restore_scope(s, lua_touserdata(L, 1));
 	if (status != LUA_OK && status != LUA_YIELD)
 		return lua_error(L);
 	if (lp_interrupted(s->exec)) /* what arrived meanwhile is told right after */
 		return lp_raise_interrupt(L, s);
-	return lua_gettop(L);
+	return lua_gettop(L) - 1;
 }
 
-/* shield(fn, ...) -> fn's results. Cancellation and deadlines are held back until fn has returned or raised. May be
- * nested. Blocks as fn does. In the main state it holds deadlines back. */
+/* shield(fn, ...) -> fn's results. Cancellation and the deadlines that hold outside are held back until fn has returned
+ * or raised, and so is the cancellation of what the task has started. Deadlines set inside count. May be nested. Blocks
+ * as fn does. In the main state it holds deadlines back. */
 static int shield(lua_State *L)
 {
 	struct lp_state *s = check_state(L);
 	luaL_checkany(L, 1);
 	check_callable(L, 1);
-	uint32_t outer = s->exec->actor->shield;
-	set_scope(s, outer + 1, s->exec->actor->deadline);
-	return shield_end(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, (lua_KContext)outer, shield_end),
-		(lua_KContext)outer);
+	struct lp_limits *out = push_outside(L, s);
+	lua_insert(L, 1);
+	begin_shield(s, out);
+	return shield_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, shield_end), 0);
 }
 
 static int deadline_end(lua_State *L, int status, lua_KContext unused)
@@ -163,22 +181,22 @@ static int deadline(lua_State *L)
 	lp_time mine = check_deadline(L);
 	luaL_checkany(L, 2);
 	check_callable(L, 2);
-	struct scope *out = lua_newuserdatauv(L, sizeof *out, 0);
-	*out = outside(s);
+	struct lp_limits *out = push_outside(L, s);
 	lua_replace(L, 1);
-	begin_deadline(s, out, out->shield, mine);
+	begin_deadline(s, out, 0, mine);
 	return deadline_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, deadline_end), 0);
 }
 
 #else
 
-static struct scope *check_scope(lua_State *L)
+static struct lp_limits *check_scope(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TUSERDATA);
 	return lua_touserdata(L, 1);
 }
 
-/* scope_begin(fn [, seconds]) -> scope: a deadline with the seconds, else a shield. In either case shielded. */
+/* scope_begin(fn [, seconds]) -> scope: with the seconds a deadline, in which everything is held back at first; else a
+ * shield. */
 static int scope_begin(lua_State *L)
 {
 	struct lp_state *s = check_state(L);
@@ -186,32 +204,40 @@ static int scope_begin(lua_State *L)
 	if (!lua_isfunction(L, 1) && !luaL_getmetafield(L, 1, "__call"))
 		luaL_argerror(L, top, lua_pushfstring(L, "function expected, got %s", luaL_typename(L, 1)));
 	lua_settop(L, top);
-	struct scope *out = NULL;
+	bool timed = top >= 2;
 	lp_time mine = LP_FOREVER;
-	if (lua_gettop(L) >= 2) {
+	if (timed) {
 		lua_remove(L, 1);
 		mine = check_deadline(L);
 	}
-	out = lua_newuserdata(L, sizeof *out);
-	*out = outside(s);
-	begin_deadline(s, out, out->shield + 1, mine);
+	struct lp_limits *out = lua_newuserdata(L, sizeof *out);
+	*out = lp_limits_of(s->exec->actor);
+	if (timed)
+		begin_deadline(s, out, 1, mine);
+	else
+		begin_shield(s, out);
 	return 1;
 }
 
-/* scope_open(scope): inside the protected call; no longer shielded by it. */
+static void change_hold(struct lp_state *s, uint16_t hold)
+{
+	struct lp_limits in = lp_limits_of(s->exec->actor);
+	in.hold = hold;
+	set_scope(s, &in);
+}
+
+/* scope_open(scope): inside the protected call of a deadline; nothing is held back by it any longer. */
 static int scope_open(lua_State *L)
 {
-	struct lp_state *s = lp_state(L);
-	struct scope *out = check_scope(L);
-	set_scope(s, out->shield, s->exec->actor->deadline);
+	change_hold(lp_state(L), check_scope(L)->hold);
 	return 0;
 }
 
-/* hold(...) -> ...: shielded from here to scope_end. Also the handler of the protected call's errors. */
+/* hold(...) -> ...: nothing is told from here to scope_end. Also the handler of the protected call's errors. */
 static int scope_hold(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
-	set_scope(s, s->exec->actor->shield + 1, s->exec->actor->deadline);
+	change_hold(s, (uint16_t)(s->exec->actor->hold + 1));
 	return lua_gettop(L);
 }
 

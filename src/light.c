@@ -41,12 +41,13 @@ static void clear(struct light *light)
 		lp_held_release(&light->actor);
 	light->actor.deadline = LP_FOREVER;
 	light->actor.shield = 0;
+	light->actor.hold = 0;
 }
 
 static bool has_left(struct light *light)
 {
 	struct lp_actor *a = &light->actor;
-	return !lp_list_empty(&a->held) || a->deadline != LP_FOREVER || a->shield;
+	return !lp_list_empty(&a->held) || a->deadline != LP_FOREVER || a->shield || a->hold;
 }
 
 static int light_gc(lua_State *L)

@@ -100,7 +100,7 @@ static void look_at_worker(struct lp_worker *w, void *data)
 	struct due *d = data;
 	lp_lock(&w->lock);
 	struct lp_actor *a = w->exec.actor;
-	if (a && a->is_task && !a->shield && a->deadline != LP_FOREVER) {
+	if (a && a->is_task && !a->hold && a->deadline != LP_FOREVER) {
 		lp_time next = a->deadline;
 		if (next <= d->now && d->n < 64)
 			d->late[d->n++] = lp_retain(lp_entry(a, struct lp_task, actor));
@@ -109,7 +109,7 @@ static void look_at_worker(struct lp_worker *w, void *data)
 		if (next < d->next)
 			d->next = next;
 	} else if (a && a->deadline != LP_FOREVER && d->now + POKE_NS < d->next) {
-		d->next = d->now + POKE_NS; /* shielded: it may be told as soon as that ends */
+		d->next = d->now + POKE_NS; /* held back: it may be told as soon as that ends */
 	}
 	lp_unlock(&w->lock);
 }

@@ -132,7 +132,7 @@ static void running_descendants(struct lp_worker *w, void *data)
 	lp_lock(&w->lock);
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && r->n < 64 && lp_cancel_word(a) == 0 && lp_task_descends(t, r->token))
+		if (t && r->n < 64 && lp_cancel_word(a) == 0 && lp_task_reached(t, r->token))
 			r->found[r->n++] = lp_retain(t);
 	}
 	lp_unlock(&w->lock);

@@ -44,7 +44,7 @@ static void finish(struct record *r, int fired)
 	lp_wait_leave(r->exec, &r->waiting, fired);
 	lp_inbox_forget(&r->later);
 	if (r->shielded)
-		r->exec->actor->shield--;
+		r->exec->actor->hold--;
 }
 
 /* What a record anchors lies in a table. */
@@ -282,10 +282,10 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 	r->counts = true;
 	lp_note_code(L, r->s);
 	if (r->shielded)
-		r->exec->actor->shield++;
+		r->exec->actor->hold++;
 	if (lp_wait_enter(r->exec, &r->waiting, r->deadline) == LP_DEADLOCK) {
 		if (r->shielded)
-			r->exec->actor->shield--;
+			r->exec->actor->hold--;
 		drop_counts(r);
 		return LP_DEADLOCK;
 	}
@@ -294,14 +294,14 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 	return 0;
 }
 
-static void shield(struct lp_state *s, int change)
+static void hold(struct lp_state *s, int change)
 {
-	struct lp_actor *a = s->exec->actor;
-	uint32_t depth = a->shield + (uint32_t)change;
+	struct lp_limits scope = lp_limits_of(s->exec->actor);
+	scope.hold = (uint16_t)(scope.hold + change);
 	if (s->worker)
-		lp_worker_set_scope(s->worker, depth, a->deadline);
+		lp_worker_set_scope(s->worker, &scope);
 	else
-		a->shield = depth;
+		lp_limits_set(s->exec->actor, &scope);
 }
 
 static int take_shielded(struct lp_node *n)
@@ -317,9 +317,9 @@ static int wait_blocking(lua_State *L, struct lp_state *s, struct request *q)
 		return lp_wait_blocking(L, s, q->nodes, q->n, q->deadline, q->once);
 	bool (*signalled)(struct lp_exec *) = e->signalled;
 	e->signalled = NULL;
-	shield(s, 1);
+	hold(s, 1);
 	int answer = lp_wait_blocking(L, s, q->nodes, q->n, q->deadline, q->once);
-	shield(s, -1);
+	hold(s, -1);
 	e->signalled = signalled;
 	return answer;
 }

@@ -37,6 +37,7 @@ struct lp_token {
 	lp_mutex lock;
 	struct lp_token *parent;   /* [lock] counted; NULL once the task has ended */
 	_Atomic bool cancelled;    /* its task was cancelled: children must not start */
+	_Atomic bool held;         /* its task is in a shield: what cancels the task, or above, does not come down through it */
 	bool of_group;             /* [I] part of an lp_group: its parent is never cut off */
 };
 
@@ -112,14 +113,22 @@ struct lp_token *lp_task_token_ref(struct lp_task *t);
 void lp_task_drop_token(struct lp_task *t);
 /* Its task has ended: cuts it off its parent's, so that no chain of the dead grows. */
 void lp_token_end(struct lp_token *k);
+/* Runner: its outermost shield begins, or has ended; then what came meanwhile goes down to what it has started. */
+void lp_task_hold_token(struct lp_task *t, bool hold);
 /* Does t descend from the task of this token, through parents that have not ended? */
 bool lp_task_descends(struct lp_task *t, struct lp_token *of);
+/* The same for a request, which no token that is held lets through. */
+bool lp_task_reached(struct lp_task *t, struct lp_token *from);
 /* A token with count 1; the parent may be NULL. */
 void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_token *parent);
 /* Its task or group, or an ancestor whose cancelling reached it, was cancelled. */
+static inline bool lp_token_stops(struct lp_token *k)
+{
+	return atomic_load(&k->cancelled) && !atomic_load(&k->held);
+}
 static inline bool lp_token_cancelled(struct lp_token *k)
 {
-	return atomic_load(&k->cancelled) || (k->of_group && k->parent && atomic_load(&k->parent->cancelled));
+	return lp_token_stops(k) || (k->of_group && k->parent && lp_token_stops(k->parent));
 }
 /* Was any of its ancestors cancelled? Also when the request has not come down to it yet. */
 bool lp_task_condemned(struct lp_task *t);

@@ -14,6 +14,7 @@ void lp_actor_init(struct lp_actor *a)
 	atomic_init(&a->cancel, 0);
 	a->outer = NULL;
 	a->shield = 0;
+	a->hold = 0;
 	a->is_task = false;
 	a->deadline = LP_FOREVER;
 	lp_list_init(&a->held);
@@ -175,7 +176,7 @@ __attribute__((format(printf, 2, 3))) static void say(size_t *at, const char *fo
  * graph lock, while e is in the graph: it cannot change its actor, nor that its shield, meanwhile. */
 static bool leaves(struct lp_exec *e)
 {
-	return lp_cancel_word(e->actor) && !e->actor->shield;
+	return lp_cancel_word(e->actor) && !e->actor->shield && !e->actor->hold;
 }
 
 struct lp_exec *lp_exec_cover(struct lp_exec *e, struct lp_exec *top)

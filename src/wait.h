@@ -59,9 +59,10 @@ struct lp_actor {
 	struct lp_exec *_Atomic exec;  /* [A] who runs it; NULL while nobody does */
 	struct lp_actor *outer;        /* [exec] the one it runs on top of (inlining) */
 	_Atomic uint32_t cancel;       /* [A] cancel.h; 0: nothing was asked */
-	uint32_t shield;               /* [exec] depth of shields; a worker writes it and the next under its lock */
+	uint32_t shield;               /* [exec] depth of shields; a worker writes it and the next two under its lock */
+	uint16_t hold;                 /* [exec] not 0: for a moment not even deadlines are told (the borders of scopes) */
 	bool is_task;                  /* [I] part of an lp_task; else a host, or the opening of a state */
-	lp_time deadline;              /* [exec] the earliest of its deadline scopes */
+	lp_time deadline;              /* [exec] the earliest of its deadline scopes since the innermost shield began */
 	struct lp_link held;           /* [exec] mutexes that its end must release (lp_held) */
 };
 void lp_actor_init(struct lp_actor *a);

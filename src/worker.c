@@ -130,13 +130,16 @@ void lp_worker_pop(struct lp_worker *w)
 	lp_flush_signal(w); /* sent under the lock for the task that has left: nobody else shall see it */
 }
 
-void lp_worker_set_scope(struct lp_worker *w, uint32_t shield, lp_time deadline)
+void lp_worker_set_scope(struct lp_worker *w, const struct lp_limits *to)
 {
+	struct lp_actor *a = w->exec.actor;
+	bool begins = to->shield && !a->shield, ends = !to->shield && a->shield;
 	lp_lock(&w->lock);
-	w->exec.actor->shield = shield;
-	w->exec.actor->deadline = deadline;
+	lp_limits_set(a, to);
 	lp_unlock(&w->lock);
 	lp_flush_signal(w);
+	if (a->is_task && (begins || ends))
+		lp_task_hold_token(lp_entry(a, struct lp_task, actor), begins);
 }
 
 /* ---- the thread ---- */

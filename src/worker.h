@@ -85,8 +85,23 @@ struct lp_worker *lp_this_worker(void);
  * leaves gives back what it holds. */
 void lp_worker_push(struct lp_worker *w, struct lp_actor *a);
 void lp_worker_pop(struct lp_worker *w);
-/* Sets the innermost actor's shield depth and deadline: whoever pokes looks at them under the lock. */
-void lp_worker_set_scope(struct lp_worker *w, uint32_t shield, lp_time deadline);
+/* What of the innermost actor a scope changes: whoever pokes looks at it under the lock. */
+struct lp_limits {
+	lp_time deadline;
+	uint32_t shield;
+	uint16_t hold;
+};
+static inline struct lp_limits lp_limits_of(const struct lp_actor *a)
+{
+	return (struct lp_limits){.deadline = a->deadline, .shield = a->shield, .hold = a->hold};
+}
+static inline void lp_limits_set(struct lp_actor *a, const struct lp_limits *to)
+{
+	a->deadline = to->deadline;
+	a->shield = to->shield;
+	a->hold = to->hold;
+}
+void lp_worker_set_scope(struct lp_worker *w, const struct lp_limits *to);
 
 /* ---- duty.c ---- */
 void lp_worker_loop(struct lp_worker *w); /* the thread: until the pool has no use for it */
