@@ -177,6 +177,15 @@ void lp_enc_names(struct enc *e)
 	}
 }
 
+bool lp_enc_search(struct enc *e, int index, bool fields, bool must)
+{
+	bool *done = fields ? &e->s->searched_fields : &e->s->searched;
+	if (*done && !must)
+		return false;
+	*done = true;
+	return lp_names_search(e->L, e->v, index, fields, must);
+}
+
 /* ---- any value ---- */
 
 static bool deeper(struct enc *e, bool (*put)(struct enc *e, int index), int index)
@@ -266,7 +275,8 @@ static bool prepare(struct enc *e)
 		e->s = push_scratch(L);
 	lp_map_clear(&e->s->map);
 	e->s->ordinals = 0;
-	e->s->names_fresh = false;
+	e->s->names_fresh = e->s->searched = e->s->searched_fields = false;
+	e->v->message++;
 	if (e->early) {
 		bool fresh;
 		struct lp_slot *s = lp_map_get(&e->s->map, e->early, &fresh);

@@ -69,6 +69,8 @@ bool lp_enc_named(struct enc *e, int index);
 void lp_enc_module(struct enc *e, const char *name, size_t n);
 /* Looks once in each message whether the names are up to date. */
 void lp_enc_names(struct enc *e);
+/* The value at index has no name. True: names were collected again, it may have one now. */
+bool lp_enc_search(struct enc *e, int index, bool fields, bool must);
 
 /* Writes the numbers that the table at index begins with as blocks, if they can be seen (numbers.c); answers how many. */
 uint32_t lp_enc_numbers(struct enc *e, int index);

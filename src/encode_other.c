@@ -71,13 +71,13 @@ bool lp_enc_function(struct enc *e, int index)
 	lua_State *L = e->L;
 	const void *address = lua_topointer(L, index);
 	if (lua_iscfunction(L, index)) {
-		if (!lp_maybe_named(e->v, address))
-			lp_enc_names(e);
-		if (lp_enc_named(e, index))
+		lp_enc_names(e);
+		if (lp_enc_named(e, index) || (lp_enc_search(e, index, true, true) && lp_enc_named(e, index)))
 			return true;
 		lua_pushliteral(L, "cannot send a C function that is no field of a loaded module: let the task require its module");
 		return lp_enc_refuse(e);
 	}
+	lp_enc_names(e);
 	if (lp_maybe_named(e->v, address) && lp_enc_named(e, index))
 		return true;
 	if (lp_enc_met(e, address))
@@ -145,7 +145,7 @@ bool lp_enc_userdata(struct enc *e, int index)
 		lua_settop(L, metatable - 1);
 	}
 	lp_enc_names(e);
-	if (lp_enc_named(e, index))
+	if (lp_enc_named(e, index) || (lp_enc_search(e, index, true, true) && lp_enc_named(e, index)))
 		return true;
 	if (luaL_getmetafield(L, index, "__name") && lua_type(L, -1) == LUA_TSTRING)
 		lua_pushfstring(L, "cannot send a userdata (%s)", lua_tostring(L, -1));

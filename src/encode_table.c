@@ -1,6 +1,15 @@
 /* encode_table: tables, and tables and userdata that encode themselves (__pool_encode). */
 #include "encode_int.h"
 
+/* Has the metatable a name, perhaps since a moment ago? */
+static bool has_name(struct enc *e, int metatable)
+{
+	if (!lp_name_of(e->L, e->v, metatable) && !(lp_enc_search(e, metatable, true, false) && lp_name_of(e->L, e->v, metatable)))
+		return false;
+	lua_pop(e->L, 1);
+	return true;
+}
+
 bool lp_enc_custom(struct enc *e, int index, int metatable)
 {
 	lua_State *L = e->L;
@@ -36,7 +45,7 @@ bool lp_enc_custom(struct enc *e, int index, int metatable)
 	p[0] = LP_TCUSTOM;
 	lp_put_u32(p + 1, LP_NO_ORDINAL);
 	lp_put_u32(p + 5, (uint32_t)n);
-	if (!lp_enc_named(e, metatable)) {
+	if (!(has_name(e, metatable) && lp_enc_named(e, metatable))) {
 		lua_pushliteral(L, "__pool_decode");
 		lua_rawget(L, metatable);
 		if (lua_isnil(L, -1)) {
@@ -144,7 +153,8 @@ bool lp_enc_table(struct enc *e, int index)
 		return true;
 	int metatable = lua_getmetatable(L, index) ? lua_gettop(L) : 0;
 	/* Rows of data are no modules: only what stands near the top, or has a metatable, makes us look again. */
-	if (e->depth <= 3 || metatable)
+	bool near = e->depth <= 3 || metatable;
+	if (near)
 		lp_enc_names(e);
 	if (address == e->v->globals) {
 		lua_settop(L, metatable ? metatable - 1 : lua_gettop(L));
@@ -153,7 +163,7 @@ bool lp_enc_table(struct enc *e, int index)
 		lp_put_u32(p + 1, LP_NO_ORDINAL);
 		return true;
 	}
-	if (lp_name_of(L, e->v, index)) {
+	if (lp_name_of(L, e->v, index) || (near && lp_enc_search(e, index, false, false) && lp_name_of(L, e->v, index))) {
 		size_t n;
 		const char *name = lua_tolstring(L, -1, &n);
 		bool module = strlen(name) == n && n < 256; /* a field is only named as a metatable */
@@ -171,9 +181,7 @@ bool lp_enc_table(struct enc *e, int index)
 		lua_settop(L, metatable - 1);
 		return true;
 	}
-	bool named_meta = metatable && lp_name_of(L, e->v, metatable);
-	if (named_meta)
-		lua_pop(L, 1);
+	bool named_meta = metatable && has_name(e, metatable);
 	if (metatable && lp_enc_meta_field(L, metatable, "__gc") && !named_meta) {
 		lua_pushliteral(L, "cannot send a table with a finaliser (__gc in its metatable): give it __pool_encode and __pool_decode");
 		return lp_enc_refuse(e);
@@ -187,7 +195,7 @@ bool lp_enc_table(struct enc *e, int index)
 	if (!put_elements(e, index, header))
 		return false;
 	if (metatable) {
-		if (!lp_enc_named(e, metatable) && !lp_enc_value(e, metatable)) {
+		if (!(named_meta && lp_enc_named(e, metatable)) && !lp_enc_value(e, metatable)) {
 			lua_pushliteral(L, ".<metatable>");
 			return lp_enc_step(e);
 		}

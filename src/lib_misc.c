@@ -58,6 +58,13 @@ static int misc_sendable(lua_State *L)
 	return 2;
 }
 
+/* names_looked() -> how many modules and fields of modules this state has looked at to know the names of what it sent. */
+static int misc_names_looked(lua_State *L)
+{
+	lua_pushnumber(L, (lua_Number)lp_names_looked(lp_state(L)->values));
+	return 1;
+}
+
 static int misc_is_future(lua_State *L)
 {
 	lua_pushboolean(L, lp_test(L, 1, &lp_task_class) != NULL);
@@ -106,7 +113,7 @@ void lp_open_misc(lua_State *L, int state)
 {
 	static const char *const blocking[] = {"wait_any", NULL};
 	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
-		{"sendable", misc_sendable}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
+		{"sendable", misc_sendable}, {"names_looked", misc_names_looked}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_blocking_fields(L, state, -1, blocking);

@@ -17,6 +17,12 @@ bool lp_records_work(lua_State *L)
 	(void)L;
 	return false;
 }
+
+bool lp_fields_hold(const void *table, const void *value, bool deep, const void *except, size_t *looked)
+{
+	(void)table, (void)value, (void)deep, (void)except, (void)looked;
+	return false;
+}
 #else
 /* Table: log2 of the number of nodes, alimit, nodes. Node: value, its type, the key's type, next, key. String: header, length,
  * hash, a pointer, bytes. */
@@ -108,6 +114,28 @@ bool lp_enc_record(struct enc *e, int index, uint32_t *pairs)
 	return true;
 }
 
+/* ---- is a value anywhere in a table? ---- */
+
+bool lp_fields_hold(const void *table, const void *value, bool deep, const void *except, size_t *looked)
+{
+	enum { COLLECTED = 64, TABLE = LUA_TTABLE | COLLECTED };
+	const unsigned char *nodes;
+	memcpy(&nodes, (const char *)table + NODES, sizeof nodes);
+	size_t n = (size_t)1 << ((const unsigned char *)table)[LOG_NODES];
+	*looked += n;
+	for (const unsigned char *node = nodes, *end = nodes + n * NODE; node < end; node += NODE) {
+		const void *held;
+		if (!(node[VALUE_TYPE] & COLLECTED) || (node[KEY_TYPE] & BASIC_TYPE) != LUA_TSTRING)
+			continue;
+		memcpy(&held, node, sizeof held);
+		if (held == value)
+			return true;
+		if (deep && node[VALUE_TYPE] == TABLE && held != except && lp_fields_hold(held, value, false, NULL, looked))
+			return true;
+	}
+	return false;
+}
+
 /* ---- the self-test ---- */
 
 /* Is each node what Lua says of its key? The table is on top; its strings are as short as they are many. */
@@ -170,6 +198,17 @@ bool lp_records_work(lua_State *L)
 			return false;
 		lua_pop(L, 1);
 	}
+	/* What is in a table is found there. */
+	size_t looked = 0;
+	if (luaL_loadstring(L, "local t = {} local m = {t = t, n = 5, [t] = 'x'} return {a = {}, m = m, s = 'y'}, m, t, {}") != LUA_OK)
+		return false;
+	lua_call(L, 0, 4);
+	const void *all = lua_topointer(L, -4), *m = lua_topointer(L, -3), *t = lua_topointer(L, -2), *none = lua_topointer(L, -1);
+	if (!lp_fields_hold(all, m, false, NULL, &looked) || lp_fields_hold(all, t, false, NULL, &looked) ||
+		!lp_fields_hold(all, t, true, NULL, &looked) || lp_fields_hold(all, t, true, m, &looked) ||
+		lp_fields_hold(all, none, true, NULL, &looked) || looked < 4 || looked > 64)
+		return false;
+	lua_pop(L, 4);
 	/* A key or a value of any other kind is noticed. */
 	static const char *const others[] = {"return {a = 1, [2.5] = 1}", "return {a = {}}", "return {a = print}", "return {[true] = 1}",
 		"return {a = ('x'):rep(100)}", "return {[('x'):rep(100)] = 1}", "return {1, a = 1}", "return {[{}] = 1}"};

@@ -1,5 +1,6 @@
 /* shortcut: knowledge of the interpreter's insides: where a closure keeps its prototype, where the running function of a
- * call is, where it stands (numbers.c: the array part of tables; records.c: their other part). Identities and two line numbers: nothing is written. Tested when the library is
+ * call is, where it stands (numbers.c: the array part of tables; records.c: their other part; changes.c: whether a table got a
+ * new key). Identities and two line numbers: nothing is written, but for a mark in changes.c. Tested when the library is
  * loaded, each part for itself; where its test fails, or with LUA_POOL_PORTABLE=1, everything works without it. */
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,9 @@ void lp_shortcut_test(lua_State *L)
 	atomic_store(&arrays, answer > 0 && lp_numbers_work(L) ? 1 : -1);
 	lua_settop(L, top);
 	atomic_store(&records, lp_arrays_known() && lp_records_work(L) ? 1 : -1);
+	lua_settop(L, top);
+	if (!lp_portable())
+		lp_changes_work(L);
 	lua_settop(L, top);
 	atomic_store(&known, answer);
 }

@@ -5,7 +5,7 @@
  *
  * Files: encode*.c, decode.c, map.c (which values were met), pin.c (large strings are copied once), code.c (function
  * code: dump once, load once per state), factory.c (closures without loading), names.c (C functions and library tables by
- * name), shortcut.c, numbers.c, records.c (knowledge of the interpreter's internals, self-tested at load, off with
+ * name), shortcut.c, numbers.c, records.c, changes.c (knowledge of the interpreter's internals, self-tested at load, off with
  * LUA_POOL_PORTABLE=1). */
 #ifndef LP_VALUES_H
 #define LP_VALUES_H
@@ -30,6 +30,9 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
  * Returns how many. Raises if out of memory, if the stack cannot hold them, if a module by name
  * cannot be required here, if a __pool_decode raises, if the bytes are damaged. */
 int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m);
+
+/* How many modules and fields of modules were looked at to know the names of what was sent. */
+size_t lp_names_looked(const struct lp_values *v);
 
 /* ---- shortcut.c ---- */
 /* Where a Lua function stands: pointers that tell it from all others, of which none is followed later. Other code could

@@ -37,7 +37,7 @@ enum lp_tag {
 enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
 enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
 #define LP_NO_ORDINAL UINT32_MAX
-enum { LP_NAMED_WORDS = 128, LP_KNOWN = 8 };
+enum { LP_NAMED_WORDS = 128, LP_KNOWN = 8, LP_VERIFIED = 8 };
 enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
 
 /* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. Small slots: with
@@ -59,7 +59,7 @@ struct lp_scratch {
 	struct lp_map map;
 	uint32_t ordinals;
 	int keep;        /* stack index of a table of temporaries that must outlive the encoding; nil: none so far */
-	bool names_fresh;
+	bool names_fresh, searched, searched_fields; /* what names.c was asked for in this message already */
 };
 
 struct lp_pins;
@@ -86,7 +86,16 @@ struct lp_values {
 	} ready[LP_KNOWN];
 	/* A quick test whether a value may have a name: a Bloom filter of the addresses (a hint, the table decides). */
 	uint64_t named[LP_NAMED_WORDS];
-	size_t modules;         /* a sum over package.loaded when `names` was made */
+	const void *modules;    /* package.loaded, as it was when `names` was made; NULL: it must be looked through */
+	size_t sum;             /* over its keys and values */
+	int credit, field_credit; /* see names.c */
+	const void *nameless[LP_VERIFIED]; /* what was looked for lately and has no name */
+	unsigned message;       /* counts, so that a name is verified once in each */
+	struct {
+		const void *value;
+		unsigned message;
+	} verified[LP_VERIFIED];
+	size_t looked;          /* how many entries of package.loaded, and of its modules, were looked at */
 	const void *globals;
 	bool factories;         /* the self-test passed */
 	struct lp_pins *pins;   /* large strings that messages have; NULL: none can be pinned */
@@ -100,6 +109,9 @@ bool lp_numbers_work(lua_State *L); /* the self-test; may leave values on the st
 
 /* ---- records.c ---- */
 bool lp_records_work(lua_State *L); /* the self-test; may leave values on the stack */
+/* If lp_records_known(): is the collected object at this address a value under a string in the table; if `deep`, also in a table
+ * in it, but for the one at `except`? *looked grows by the places that were looked at. */
+bool lp_fields_hold(const void *table, const void *value, bool deep, const void *except, size_t *looked);
 
 /* ---- map.c ---- */
 /* The slot of key, or a fresh one (*fresh); NULL: out of memory. */
@@ -145,10 +157,14 @@ bool lp_factory_push(lua_State *L, struct lp_code *code);
 bool lp_factories_work(lua_State *L);
 
 /* ---- names.c ---- */
-/* Pushes the name of the value at index ("module" or "module\0field") and returns true, or pushes nothing. */
+/* Pushes the name of the value at index ("module" or "module\0field") and returns true, or pushes nothing. It is what has this name
+ * just now. */
 bool lp_name_of(lua_State *L, struct lp_values *v, int index);
-/* Has package.loaded changed? Then the names are collected again. */
+/* Has package.loaded changed, as far as that is seen without looking through it? Then the names are collected again. */
 void lp_names_refresh(lua_State *L, struct lp_values *v);
+/* The value at index has no name, but could have got one meanwhile without being seen: true if names were collected again.
+ * Looks through the modules, or all their fields, and not each time unless it `must`. */
+bool lp_names_search(lua_State *L, struct lp_values *v, int index, bool fields, bool must);
 /* Could the value at this address have a name? No false negatives since the last refresh. */
 static inline bool lp_maybe_named(struct lp_values *v, const void *p)
 {
@@ -157,6 +173,13 @@ static inline bool lp_maybe_named(struct lp_values *v, const void *p)
 }
 /* Pushes what has this name here, requiring the module; raises if it is not to be had. */
 void lp_push_named(lua_State *L, const char *module, size_t n, const char *field, size_t m);
+
+/* ---- changes.c ---- */
+/* Remembers what the table at index has; its address then tells whether it may have got another key since. Where that is not
+ * known, it may. */
+void lp_changes_note(lua_State *L, int index);
+bool lp_changes_since(const void *table);
+bool lp_changes_work(lua_State *L); /* the self-test; may leave values on the stack */
 
 /* ---- shortcut.c ---- */
 /* The prototype of a Lua function, as an identity: NULL where the layout is not known. */
