@@ -32,6 +32,13 @@
 --       For a loop that uses a coroutine again for another job: an object of the job that the caller does, which is garbage
 --       when the job is over. What the job before has left locked is given back, and its scopes are over.
 --
+--   sweep()                         (may be left out)
+--       For a loop that kills coroutines without closing them: calls loop.give_up(w) for each w whose coroutine was killed
+--       in `wait`, so that it is not reported as waiting until the collector finds it. Called before a report; the adapter may do
+--       the same whenever it likes.
+--
+--   loop.give_up(w): the coroutine that waits with w will never be resumed. What the wait was given, and what the coroutine
+--   has locked, goes to others at once, and w.drop is called.
 --   loop.nudge() makes the descriptor readable, should the one who reads it have to be told something else.
 --
 -- lua-pool/loop/luv.lua is the shortest of ours; examples/ has one for a loop written in plain Lua.
@@ -138,9 +145,20 @@ local waiting = setmetatable({}, { __mode = "v" }) -- id of the wait -> w, which
 -- For C: lets the loop go on. Returns when the wait may be over; C looks, and calls again if it is not.
 local function suspend(a, id, seconds, w)
 	if not id then return a.sleep(seconds) end
+	w.id = id
 	waiting[id] = w
 	a.wait(w, seconds)
 	waiting[id] = nil
+end
+
+--- give_up(w): its coroutine was killed.
+function loop.give_up(w)
+	local id = w.id
+	if id and waiting[id] == w then -- else it is over, or the collector was first
+		waiting[id] = nil
+		core.give_up(id)
+	end
+	if w.drop then w.drop(w) end
 end
 
 -- For C: the wait was given up from outside.
@@ -170,6 +188,14 @@ local function life()
 	return a and a.life and thread and not why and a.life() or nil
 end
 
-core.set_loop(ask, suspend, dropped, life, loaded.ngx ~= nil)
+-- For C: before a report.
+local function sweep()
+	for _, a in pairs(adapters) do
+		if a.sweep then pcall(a.sweep) end
+	end
+	if chosen_name == "custom" and chosen.sweep then pcall(chosen.sweep) end
+end
+
+core.set_loop(ask, suspend, dropped, life, sweep, loaded.ngx ~= nil)
 
 return loop

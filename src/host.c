@@ -16,6 +16,9 @@ static void renew_hosts(void)
 		atomic_store(&h->detached, 0);
 		atomic_store(&h->parker, NULL);
 		atomic_store(&h->lights_lock.word, 0);
+		atomic_store(&h->exec.place_lock.word, 0);
+		for (struct lp_link *k = h->lights.next; k != &h->lights; k = k->next)
+			atomic_store(&lp_entry(k, struct lp_exec, light)->place_lock.word, 0);
 		lp_event_init(&h->quiet, &lp_event_class);
 		lp_obj_set_part(&h->quiet.obj);
 	}
@@ -46,6 +49,7 @@ struct lp_host *lp_host_new(void *L)
 	lp_obj_init(&h->obj, &host_class);
 	lp_actor_init(&h->actor);
 	h->exec = (struct lp_exec){.actor = &h->actor};
+	lp_list_init(&h->exec.suspended);
 	atomic_store(&h->actor.exec, &h->exec);
 	h->L = L;
 	h->hook = NULL;

@@ -4,6 +4,7 @@
 #include "handle.h"
 #include "lib.h"
 #include "report.h"
+#include "suspend.h"
 
 static const char report_key;
 
@@ -95,6 +96,7 @@ static int report(lua_State *L)
 	static const char *const forms[] = {"text", "list", NULL};
 	bool list = luaL_checkoption(L, 1, "text", forms) == 1;
 	lua_settop(L, 0);
+	lp_sweep_lights(L, lua_touserdata(L, lua_upvalueindex(1)));
 	struct lp_report *r = push_report(L);
 	int n = 0;
 	if (list) {

@@ -44,6 +44,12 @@ static void clear(struct light *light)
 	light->actor.hold = 0;
 }
 
+void lp_light_clear(struct lp_exec *e)
+{
+	if (e->host)
+		clear(lp_entry(e, struct light, exec));
+}
+
 static bool has_left(struct light *light)
 {
 	struct lp_actor *a = &light->actor;
@@ -83,6 +89,7 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 	atomic_store(&light->actor.exec, &light->exec);
 	light->exec.actor = &light->actor;
 	light->exec.coroutine = lua_topointer(L, -2);
+	lp_list_init(&light->exec.suspended);
 	lp_host_add_light(s->host, &light->exec);
 	light->exec.signalled = light_signalled;
 	light->s = s;
@@ -174,6 +181,8 @@ static int choose(lua_State *L)
 			lua_pushvalue(L, 3);
 			light = make_light(L, s);
 		}
+		if (!lp_list_empty(&light->exec.suspended)) /* in a wait, and yet it calls: was it killed in it? */
+			lp_give_up_gone(L, &light->exec, L);
 		if (has_left(light) && look_at_job(L, light, 3))
 			holds = holds && !has_left(light);
 		e = &light->exec;
@@ -194,7 +203,7 @@ void lp_leave_coroutine(lua_State *L, struct lp_state *s)
 
 /* ---- the ends of light threads ---- */
 
-static bool is_dead(lua_State *L, lua_State *co)
+bool lp_is_dead(lua_State *L, lua_State *co)
 {
 	lua_Debug ar;
 	if (co == L || lua_status(co) == LUA_YIELD)
@@ -229,13 +238,41 @@ bool lp_bury(lua_State *L, struct lp_state *s, struct lp_obj *o)
 		lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
 		lua_rawgetp(L, -1, ours.list[i]);
 		lua_State *co = lua_tothread(L, -1);
-		bool dead = !co || is_dead(L, co);
+		bool dead = !co || lp_is_dead(L, co);
 		lua_pop(L, 2);
 		if (dead)
 			lp_held_release(ours.list[i]->actor);
 		any |= dead;
 	}
 	return any;
+}
+
+static int sweep(lua_State *L)
+{
+	struct lp_state *s = lua_touserdata(L, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &threads_key);
+	/* Only this thread changes the list. */
+	for (struct lp_link *l = s->host->lights.next; l != &s->host->lights; l = l->next) {
+		struct lp_exec *e = lp_entry(l, struct lp_exec, light);
+		if (lp_list_empty(&e->suspended))
+			continue;
+		lua_rawgetp(L, 2, e);
+		lp_give_up_gone(L, e, lua_tothread(L, -1));
+		lua_pop(L, 1);
+	}
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_loop_sweep);
+	lua_call(L, 0, 0);
+	return 0;
+}
+
+void lp_sweep_lights(lua_State *L, struct lp_state *s)
+{
+	if (!s->host || !s->loops || !lua_checkstack(L, LUA_MINSTACK))
+		return;
+	lua_pushcfunction(L, sweep);
+	lua_pushlightuserdata(L, s);
+	if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+		lua_pop(L, 1);
 }
 
 void lp_state_switch(lua_State *L, struct lp_state *s)

@@ -6,17 +6,23 @@
 #include "host.h"
 #include "worker.h"
 
-const char lp_loop_ask, lp_loop_suspend, lp_loop_life;
+const char lp_loop_ask, lp_loop_suspend, lp_loop_life, lp_loop_sweep;
 static const char dropped_key;
 static const char record_key, prepare_key;
 
 /* record: a suspended wait, a full userdata. It lives on the stack of its coroutine, and what it anchors lives as
- * long: the light thread whose wait it is, and on LuaJIT the stack of the C function. */
+ * long: the light thread whose wait it is, and on LuaJIT the stack of the C function.
+ *
+ * A coroutine that is never resumed leaves its record to the collector, which may come late. Whoever learns of it
+ * earlier gives the wait up at once, so that what it was given goes on to others and no report tells of the dead: the
+ * adapter whose loop has killed it (give_up), the report, and the next call of a coroutine that is used again. */
 struct record {
 	struct lp_later later;
 	struct lp_waiting waiting;   /* its wait is later.wait */
 	struct lp_state *s;
 	struct lp_exec *exec;
+	struct lp_link link;         /* exec->suspended, while it is live */
+	const lua_State *co;         /* whose wait it is; only compared: it may be gone */
 	lp_then then;
 	lp_time deadline;
 	struct lp_node one;          /* waiting.nodes of a wait for one object */
@@ -25,6 +31,7 @@ struct record {
 	bool counts;                 /* it holds a count of each object */
 	bool shielded;
 	bool live;                   /* its nodes are to be taken back */
+	bool given_up;               /* it was live, and Lua's side has not heard that it is no more */
 	bool neighbour;              /* another coroutine of its state holds what it waits for */
 };
 
@@ -37,14 +44,26 @@ static void drop_counts(struct record *r)
 		lp_release(r->waiting.nodes[i].obj);
 }
 
+static void set_live(struct record *r)
+{
+	r->live = true;
+	lp_list_append(&r->exec->suspended, &r->link);
+}
+
+static void set_over(struct record *r)
+{
+	r->live = false;
+	lp_list_remove(&r->link);
+	if (r->shielded && r->exec->actor->hold) /* its coroutine's next job begins without */
+		r->exec->actor->hold--;
+}
+
 /* Ends the wait: afterwards only `then` has to do with the nodes. */
 static void finish(struct record *r, int fired)
 {
-	r->live = false;
+	set_over(r);
 	lp_wait_leave(r->exec, &r->waiting, fired);
 	lp_inbox_forget(&r->later);
-	if (r->shielded)
-		r->exec->actor->hold--;
 }
 
 /* What a record anchors lies in a table. */
@@ -61,17 +80,14 @@ static void push_kept(lua_State *L, int record, int which)
 	lua_remove(L, -2);
 }
 
-/* The coroutine was closed or is collected while it waits: whatever the wait has consumed is given back. */
-static int record_gc(lua_State *L)
+/* Nobody will come back to it: whatever the wait has consumed is given back. */
+static void give_up(struct record *r)
 {
-	struct record *r = lua_touserdata(L, 1);
-	if (!r->live) {
-		drop_counts(r);
-		return 0;
-	}
+	r->given_up = true;
 	if (r->generation != lp_generation) { /* a child process: the wait was its parent's */
-		r->live = false;
-		return 0;
+		set_over(r);
+		lp_wait_forget(r->exec, &r->waiting);
+		return;
 	}
 	int fired = lp_wait_give_up(&r->later.wait);
 	finish(r, fired);
@@ -81,12 +97,77 @@ static int record_gc(lua_State *L)
 			n->obj->cls->discard(n->obj, n, i == fired);
 	}
 	drop_counts(r);
+}
+
+/* The coroutine was closed or is collected while it waits. */
+static int record_gc(lua_State *L)
+{
+	struct record *r = lua_touserdata(L, 1);
+	if (r->live)
+		give_up(r);
+	else
+		drop_counts(r);
+	if (!r->given_up)
+		return 0;
+	r->given_up = false;
 	if (r->s->host && lua_rawgetp(L, LUA_REGISTRYINDEX, &dropped_key) == LUA_TFUNCTION) {
 		lua_pushlightuserdata(L, &r->later);
 		push_kept(L, 1, KEPT_W);
 		lua_call(L, 2, 0);
 	}
 	return 0;
+}
+
+/* ---- the waits of coroutines that are gone ---- */
+
+#if LP_LUAJIT
+/* Is r on the stack of co? LuaJIT tells of temporaries and of variable arguments as well. A coroutine that was killed and is used
+ * again has an empty one, or another call on it; and so has one in which the adapter's wait has raised. */
+static bool on_stack(lua_State *co, const struct record *r)
+{
+	lua_Debug ar;
+	for (int level = 0; lua_getstack(co, level, &ar); level++)
+		for (int step = 1; step >= -1; step -= 2)
+			for (int n = step; lua_getlocal(co, &ar, n); n += step) {
+				bool is = lua_touserdata(co, -1) == (const void *)r;
+				lua_pop(co, 1);
+				if (is)
+					return true;
+			}
+	return false;
+}
+#endif
+
+/* co is a coroutine that exists, and r is one of its waits. */
+static bool is_gone(lua_State *L, lua_State *co, const struct record *r)
+{
+#if LP_LUAJIT
+	(void)L;
+	return lua_checkstack(co, 1) && !on_stack(co, r);
+#else
+	(void)r; /* whatever takes its stack from a coroutine calls __close */
+	return lp_is_dead(L, co);
+#endif
+}
+
+/* r's coroutine was killed in it. What else that has left goes to others as well, if it is all of its light thread. */
+static void give_up_killed(struct record *r)
+{
+	struct lp_exec *e = r->exec;
+	bool all = r->co == e->coroutine;
+	give_up(r);
+	if (all)
+		lp_light_clear(e);
+}
+
+void lp_give_up_gone(lua_State *L, struct lp_exec *e, lua_State *co)
+{
+	for (struct lp_link *l = e->suspended.next, *next; l != &e->suspended; l = next) {
+		struct record *r = lp_entry(l, struct record, link);
+		next = l->next;
+		if (r->co == (co ? co : e->coroutine) && (!co || is_gone(L, co, r)))
+			give_up_killed(r);
+	}
 }
 
 /* ---- beginning ---- */
@@ -131,7 +212,7 @@ static int prepare(lua_State *L)
 	*r = (struct record){
 		.later = {.inbox = inbox},
 		.waiting = {.wait = &r->later.wait, .nodes = q->in_place ? q->nodes : q->n ? &r->one : NULL, .n = q->n},
-		.s = s, .exec = s->exec, .then = q->then, .deadline = q->deadline, .shielded = q->shielded,
+		.s = s, .exec = s->exec, .co = L, .then = q->then, .deadline = q->deadline, .shielded = q->shielded,
 		.generation = lp_generation, .top = top - 1,
 	};
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key);
@@ -142,7 +223,7 @@ static int prepare(lua_State *L)
 	lua_rawseti(L, -2, KEPT_LIGHT);
 	lua_pushvalue(L, top + 1);
 	lua_rawseti(L, -2, KEPT_ADAPTER);
-	lua_createtable(L, 0, 4); /* the fields that our adapters use */
+	lua_createtable(L, 0, 5); /* the fields that our adapters use, and `id` */
 	lua_rawseti(L, -2, KEPT_W);
 	for (int i = 2; i <= top; i++) {
 		lua_pushvalue(L, i);
@@ -214,6 +295,12 @@ static int look(lua_State *L, struct record *r)
 	return answer;
 }
 
+/* By an adapter that was wrong. The nodes are no longer there for `then`. */
+static int was_given_up(lua_State *L)
+{
+	return luaL_error(L, "the event loop's adapter has given this wait up, and yet its coroutine goes on");
+}
+
 #if !LP_LUAJIT
 /* The stack: that of the function, the record. */
 static int resumed(lua_State *L, int status, lua_KContext context)
@@ -221,6 +308,8 @@ static int resumed(lua_State *L, int status, lua_KContext context)
 	struct record *r = (struct record *)context;
 	(void)status;
 	for (;;) {
+		if (!r->live)
+			return was_given_up(L);
 		int answer = look(L, r);
 		if (answer != LP_MUST_WAIT) {
 			lp_then then = r->then;
@@ -245,10 +334,19 @@ static int push_mark(lua_State *L, struct record *r, int record)
 	return 6;
 }
 
+/* give_up_record(record): the adapter's wait has raised. */
+static int give_up_record(lua_State *L)
+{
+	struct record *r = lua_touserdata(L, 1);
+	return r->live ? record_gc(L) : 0;
+}
+
 /* resume_record(record): by the Lua function around, after its coroutine was resumed. */
 static int resume_record(lua_State *L)
 {
 	struct record *r = lua_touserdata(L, 1);
+	if (!r->live)
+		return was_given_up(L);
 	int answer = look(L, r);
 	lua_settop(L, 1);
 	lua_getfenv(L, 1);
@@ -289,7 +387,7 @@ static int suspend(lua_State *L, struct record *r, struct request *q)
 		drop_counts(r);
 		return LP_DEADLOCK;
 	}
-	r->live = true;
+	set_live(r);
 	lp_leave_coroutine(L, r->s);
 	return 0;
 }
@@ -426,10 +524,13 @@ static const char wrap_key;
 
 static void push_wrap(lua_State *L, int state)
 {
-	static const char text[] = "local mark, resume, hooks = ... "
+	static const char text[] = "local mark, resume, give_up, hooks, pcall, error = ... "
 		"local suspended "
 		"local function finish(...) if (...) ~= mark then return ... end return suspended(...) end "
-		"function suspended(_, record, ...) hooks.suspend(...) return finish(resume(record)) end "
+		"function suspended(_, record, ...) "
+		"local ok, err = pcall(hooks.suspend, ...) "
+		"if not ok then give_up(record) error(err, 0) end "
+		"return finish(resume(record)) end "
 		"return function(f) return function(...) return finish(f(...)) end end";
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wrap_key) == LUA_TFUNCTION)
 		return;
@@ -439,10 +540,13 @@ static void push_wrap(lua_State *L, int state)
 	lua_pushlightuserdata(L, (void *)&mark_key);
 	lua_pushvalue(L, state);
 	lua_pushcclosure(L, resume_record, 1);
+	lua_pushcfunction(L, give_up_record);
 	lua_newtable(L);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_suspend);
-	lua_call(L, 3, 1);
+	lua_getglobal(L, "pcall");
+	lua_getglobal(L, "error");
+	lua_call(L, 6, 1);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &wrap_key);
 }
@@ -481,7 +585,17 @@ void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, co
 	lua_pop(L, 2);
 }
 
-/* set_loop(ask, suspend, dropped, life, asks_main): functions of lua-pool/loop.lua; and whether a loop may run code
+/* give_up(id): of a wait that is not over, and whose coroutine the loop has killed. */
+static int give_up_wait(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
+	struct record *r = lp_entry(lua_touserdata(L, 1), struct record, later);
+	if (r->live)
+		give_up_killed(r);
+	return 0;
+}
+
+/* set_loop(ask, suspend, dropped, life, sweep, asks_main): functions of lua-pool/loop.lua; and whether a loop may run code
  * outside all coroutines. */
 static int set_loop(lua_State *L)
 {
@@ -490,8 +604,10 @@ static int set_loop(lua_State *L)
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	luaL_checktype(L, 3, LUA_TFUNCTION);
 	luaL_checktype(L, 4, LUA_TFUNCTION);
-	s->asks_main = lua_toboolean(L, 5);
-	lua_settop(L, 4);
+	luaL_checktype(L, 5, LUA_TFUNCTION);
+	s->asks_main = lua_toboolean(L, 6);
+	lua_settop(L, 5);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_sweep);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_loop_life);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &dropped_key);
 #if LP_LUAJIT
@@ -510,7 +626,7 @@ static int set_loop(lua_State *L)
 void lp_open_suspend(lua_State *L, int state)
 {
 	static const luaL_Reg record[] = {{"__gc", record_gc}, {"__close", record_gc}, {NULL, NULL}};
-	static const luaL_Reg functions[] = {{"set_loop", set_loop}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"set_loop", set_loop}, {"give_up", give_up_wait}, {NULL, NULL}};
 	lua_newtable(L);
 	luaL_setfuncs(L, record, 0);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &record_key);

@@ -44,11 +44,19 @@ void lp_blocking_methods(lua_State *L, int state, const struct lp_class *cls, co
 
 /* ---- light.c, lib_loop.c ---- */
 /* What lua-pool/loop.lua gives: see there. Registry keys. */
-extern const char lp_loop_ask, lp_loop_suspend, lp_loop_life;
+extern const char lp_loop_ask, lp_loop_suspend, lp_loop_life, lp_loop_sweep;
 /* The state's inbox; raises on memory. */
 struct lp_inbox *lp_state_inbox(lua_State *L, struct lp_state *s);
 /* The coroutine that called is suspended: nothing anchors it for us any more. */
 void lp_leave_coroutine(lua_State *L, struct lp_state *s);
+/* Of the waits of e, a light thread: gives up those in which its coroutine co will not come back. NULL: it was collected. */
+void lp_give_up_gone(lua_State *L, struct lp_exec *e, lua_State *co);
+/* What the light thread of e has left, locks and scopes: its coroutine is gone. */
+void lp_light_clear(struct lp_exec *e);
+/* Has the coroutine co ended? */
+bool lp_is_dead(lua_State *L, lua_State *co);
+/* Of all light threads of the state, those that can be told to be gone: for a report. Raises nothing. */
+void lp_sweep_lights(lua_State *L, struct lp_state *s);
 /* Is o held by a light thread of this state whose coroutine has ended? Then it is given back, as abandoned. */
 bool lp_bury(lua_State *L, struct lp_state *s, struct lp_obj *o);
 /* The coroutine on top of the stack becomes its light thread, a userdata, or nil if it has none. */

@@ -327,6 +327,8 @@ static bool enter_graph(struct lp_exec *e, struct lp_obj *o, bool blocks)
 /* About to sleep: where and for what, for whoever asks for a report. */
 static void falls_asleep(struct lp_exec *e, struct lp_waiting *w)
 {
+	if (e->asleep) /* in another wait */
+		return;
 	e->place.source = NULL; /* nobody looks at it while we are not asleep */
 	if (e->note)
 		e->note(e);
@@ -338,8 +340,10 @@ static void falls_asleep(struct lp_exec *e, struct lp_waiting *w)
 	lp_unlock(&e->place_lock);
 }
 
-static void wakes_up(struct lp_exec *e)
+static void wakes_up(struct lp_exec *e, struct lp_waiting *w)
 {
+	if (e->wait != w->wait) /* only this thread writes these */
+		return;
 	lp_lock(&e->place_lock);
 	e->asleep = false;
 	e->nodes = NULL;
@@ -434,11 +438,11 @@ int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
 	w->in_graph = w->n == 1 && (nodes[0].obj->cls->holder || nodes[0].obj->cls->holders) &&
-		lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e);
+		lp_actor_until(e->actor, deadline) == LP_FOREVER && !leaves(e) && !e->waits_on;
 	falls_asleep(e, w);
 	if (w->in_graph && !enter_graph(e, nodes[0].obj, w->wait->parker != NULL)) {
 		w->in_graph = false;
-		wakes_up(e);
+		wakes_up(e, w);
 		return LP_DEADLOCK;
 	}
 	while (w->queued < w->n && atomic_load_explicit(&w->wait->state, memory_order_acquire) == LP_WAITING) {
@@ -453,11 +457,16 @@ void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired)
 {
 	if (w->in_graph)
 		leave_graph(e);
-	wakes_up(e);
+	wakes_up(e, w);
 	/* A fired node was unlinked by its waker, who touches it no more. */
 	for (int i = 0; i < w->queued; i++)
 		if (i != fired)
 			w->nodes[i].obj->cls->dequeue(w->nodes[i].obj, &w->nodes[i]);
+}
+
+void lp_wait_forget(struct lp_exec *e, struct lp_waiting *w)
+{
+	wakes_up(e, w);
 }
 
 int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)

@@ -83,13 +83,14 @@ struct lp_exec {
 	void (*block)(struct lp_exec *e);    /* [I] about to sleep for another task: give up the permit */
 	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
 	bool (*signalled)(struct lp_exec *e);/* [exec] a Ctrl-C wants to raise in the host; may be NULL */
-	struct lp_obj *waits_on;             /* [graph] untimed wait for one object */
+	struct lp_obj *waits_on;             /* [graph] untimed wait for one object; only its own thread changes it */
 	struct lp_link in_graph;             /* [graph] linked while there is one */
 	struct lp_exec *via, *next_found;    /* [graph] of a search for rings: who waits for it; those still to be looked at */
 	uint64_t search;                     /* [graph] the last search that came here */
 	struct lp_exec *host;                /* [I] of a light thread: the Lua state's own; else NULL */
 	const void *coroutine;               /* [I] of a light thread: which, for people */
 	struct lp_link light;                /* [host's lights_lock] of a light thread: among the others of its state */
+	struct lp_link suspended;            /* [exec] of a host: the waits that suspended a coroutine (suspend.c) */
 	struct lp_exec *on_top;              /* [graph] runs on this very thread, which goes on when that is done; or NULL */
 
 	/* What the report of who waits for whom tells: filled only by a wait that really sleeps. */
@@ -98,7 +99,7 @@ struct lp_exec {
 	void *code, *state;                  /* [exec] the coroutine that waits, and its Lua state's record */
 	lp_mutex place_lock;                 /* a leaf */
 	bool asleep;                         /* [place_lock] the rest holds */
-	struct lp_wait *wait;                /* [place_lock] WAITING, or over already */
+	struct lp_wait *wait;                /* [place_lock] which wait this is about; WAITING, or over already */
 	struct lp_place place;               /* [exec] where it waits; others may read it while asleep (place_lock) or waits_on (graph) */
 	struct lp_node *nodes;               /* [place_lock] what for; their objects live as long as it sleeps */
 	int nnodes;                          /* [place_lock] 0: a mere sleep */
@@ -125,7 +126,9 @@ int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadlin
 /* ---- the parts of it, for a wait that suspends a coroutine (suspend.c) ---- */
 /* Consumes what is ready. Else LP_TIMEOUT (it only polls), LP_CANCELLED, or LP_MUST_WAIT. */
 int lp_wait_try(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline);
-/* Queues the nodes, whose place must not change until lp_wait_leave. LP_DEADLOCK: nothing was queued. */
+/* Queues the nodes, whose place must not change until lp_wait_leave. LP_DEADLOCK: nothing was queued.
+ * An exec may have several waits at a time (a coroutine was killed in one and is used again; an adapter's own code waits):
+ * the report and the graph know the first of them until it has left. */
 struct lp_waiting {
 	struct lp_wait *wait;
 	struct lp_node *nodes;
@@ -139,6 +142,8 @@ int lp_wait_look(struct lp_exec *e, struct lp_wait *w, lp_time deadline);
 int lp_wait_give_up(struct lp_wait *w);
 /* Takes back the nodes but the one that was fired. */
 void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired);
+/* Instead, in a forked child, of a wait of its parent's, in whose lists the nodes are. */
+void lp_wait_forget(struct lp_exec *e, struct lp_waiting *w);
 
 /* One object: the usual case. */
 static inline int lp_wait_one(struct lp_exec *e, struct lp_node *node, lp_time deadline)

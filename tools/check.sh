@@ -12,6 +12,7 @@
 #   faults     each allocation of a script fails in turn
 #   model      the models in spec/model, with spin
 #   assert     cancellation, waits and values on a Lua 5.4 that checks itself and how its API is used
+#   abort      examples/nginx under clients that hang up: 500 rounds, the collector forced (ABORT_ROUNDS)
 #   storm      a minute of random cancellations on each Lua (STORM_SECONDS, STORM_SEED)
 # Goes on after a failure; says at the end what failed. COUNTS=file as in tools/test.sh.
 set -u
@@ -218,6 +219,12 @@ part_assert() {
 	LUA_EXE=$lua LUA_POOL_LUA=$lua tools/test.sh build/5.4 "${files[@]}"
 }
 
+part_abort() {
+	have luajit "nginx's clients that hang up" || return 0
+	try "build build/jit" build tests LUA=jit || return 1
+	ABORT_ROUNDS=${ABORT_ROUNDS:-500} TIME_LIMIT=${TIME_LIMIT:-900} tools/test.sh build/jit spec/nginx/abort_spec.lua
+}
+
 part_storm() {
 	local r=0
 	export STORM_SECONDS=${STORM_SECONDS:-60}
@@ -233,7 +240,7 @@ part_storm() {
 
 parts=("$@")
 if [ "${1:-all}" = all ]; then
-	parts=(test jit portable lint werror asan asanjit tsan valgrind faults model assert storm)
+	parts=(test jit portable lint werror asan asanjit tsan valgrind faults model assert abort storm)
 fi
 part_test() { suite build/5.4; }
 

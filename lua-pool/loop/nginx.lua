@@ -79,10 +79,10 @@ local function wake(w)
 	w.semaphore:post(1)
 end
 
--- Forgets those who were killed: nobody waits for their semaphores.
-local function forget_killed()
+--- Gives up the waits of those who were killed: nobody waits for their semaphores.
+function nginx.sweep()
 	for w in pairs(suspended) do
-		if w.semaphore:count() >= 0 then remove(w) end
+		if w.semaphore:count() >= 0 then loop.give_up(w) end
 	end
 end
 
@@ -146,7 +146,7 @@ end
 function keeper(_, seen)
 	kept = false
 	if reader ~= "reading" then return end
-	forget_killed()
+	nginx.sweep()
 	leave = count == 0 and seen == waits
 	if not leave then keep() end
 	if leave or not kept then loop.nudge() end
@@ -171,7 +171,7 @@ local function read(without_socket)
 			end
 		else
 			reader = "looking"
-			forget_killed()
+			nginx.sweep()
 			pause = waits ~= before and SHORT_LOOK or min(pause * 1.5, LONG_LOOK)
 			if count > 0 then ngx.sleep(pause) end
 			leave = count == 0

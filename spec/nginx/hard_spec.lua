@@ -62,7 +62,7 @@ describe("nginx under hard conditions", function()
 
 	it("worker processes of another user", function()
 		-- A checkout in a folder that only its owner may enter cannot be read by them.
-		if os.execute "test $(id -u) = 0 && setpriv --reuid=nobody --clear-groups test -r lua-pool/init.lua 2>/dev/null" ~= 0 then
+		if os.execute "test $(id -u) = 0 && setpriv --reuid=nobody --clear-groups test -r \"$PWD/lua-pool/init.lua\" 2>/dev/null" ~= 0 then
 			pending "needs root, and files that nobody can read"
 			return
 		end

@@ -508,6 +508,42 @@ return function(loop, describe, it)
 				assert.equal(0, went_on)
 			end)
 
+			it("hundreds of waits that are never resumed, collected and reported at any time: nothing breaks, no report tells of the dead", function()
+				local went_on, lines = 0, 0
+				local rounds = scale(15, 5)
+				ch, sem, m, rw, e = pool.channel(), pool.semaphore(0), pool.mutex(), pool.rwlock(), pool.event()
+				all(function()
+					local f = pool.async(function(go) go:wait() return "result" end, e)
+					m:lock()
+					rw:write_lock()
+					local kinds = { function() f:await() end, function() m:lock() end, function() ch:receive() end,
+						function() sem:acquire() end, function() rw:read_lock() end, function() pool.select { ch, m, f } end,
+						function() pool.deadline(60, function() pool.shield(function() f:await() end) end) end }
+					for round = 1, rounds do
+						for _, kind in ipairs(kinds) do
+							loop.abandon(function()
+								kind()
+								went_on = went_on + 1
+							end, round % 5 == 0 and function() lines = lines + select(2, pool.report():gsub("coroutine ", "")) end)
+						end
+						if round % 3 == 0 then both.collect() end
+						if round % 4 == 0 then pool.report() end
+					end
+					both.collect()
+					assert.is_nil(pool.report():find "coroutine ", pool.report())
+					m:unlock()
+					rw:unlock()
+					assert.is_true(m:try_lock())
+					assert.is_true(rw:try_write_lock())
+					m:unlock()
+					rw:unlock()
+					e:set()
+					assert.equal("result", f:await())
+				end)
+				assert.equal(0, went_on)
+				assert.is_true(lines >= math.floor(rounds / 5) * 7, lines)
+			end)
+
 			it("a task whose awaiter is gone ends, and its future gives its result to others", function()
 				local go, f = pool.event(), nil
 				all(function()

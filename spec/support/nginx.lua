@@ -93,7 +93,7 @@ local ports = 20000 + (tonumber((tostring({}):match "0x(%x+)" or "0"):sub(-6), 1
 
 --- nginx.start(options) -> server. locations = { ["/path"] = Lua of a content handler | { directives } }; server, http,
 --- main = further directives; workers (2), level of error.log ("notice"), tmpdir, user ("root" when we are), path = more
---- of package.path ("...;").
+--- of package.path ("...;"); template = a whole configuration instead of ours, with the same @names@.
 function nginx.start(o)
 	local folder = output "mktemp -d /tmp/lua-pool-nginx.XXXXXX":match "%S+"
 	local locations = {}
@@ -109,7 +109,7 @@ function nginx.start(o)
 			listen = o.listen or "", tmpdir = o.tmpdir and "=" .. o.tmpdir or "",
 		}
 		os.execute("rm -f " .. folder .. "/error.log " .. folder .. "/out " .. folder .. "/master")
-		write(folder .. "/nginx.conf", (template:gsub("@(%w+)@", values)))
+		write(folder .. "/nginx.conf", ((o.template or template):gsub("@(%w+)@", values)))
 		write(folder .. "/keeper", keeper)
 		if o.user then os.execute("chmod 755 " .. folder) end
 		self.keeper = assert(io.popen(("%s sh %s/keeper %s %s"):format(o.wrap or "", folder, folder, nginx.program), "w"))
