@@ -120,14 +120,32 @@ void lp_file_leave(struct lp_file *f)
 		finish(f, fd);
 }
 
-void lp_file_close(struct lp_file *f)
+bool lp_file_close(struct lp_file *f)
 {
 	lp_lock(&f->lock);
+	bool first = !f->closing;
 	f->closing = true;
 	int fd = last_one(f);
 	lp_unlock(&f->lock);
 	if (fd >= 0)
 		finish(f, fd);
+	return first;
+}
+
+bool lp_file_closing(struct lp_file *f)
+{
+	lp_lock(&f->lock);
+	bool closing = f->closing;
+	lp_unlock(&f->lock);
+	return closing;
+}
+
+int lp_file_close_error(struct lp_file *f)
+{
+	lp_lock(&f->lock);
+	int err = f->close_error;
+	lp_unlock(&f->lock);
+	return err;
 }
 
 /* ---- life ---- */
@@ -154,6 +172,7 @@ const struct lp_class lp_file_class = {
 	.take = file_take,
 	.enqueue = file_enqueue,
 	.dequeue = file_dequeue,
+	.forks = true, /* whoever uses it renews it first */
 };
 
 struct lp_file *lp_file_new(const char *path, size_t len)
@@ -197,18 +216,34 @@ int lp_file_adopt(struct lp_file *f, int fd, const struct stat *checked)
 	return 0;
 }
 
-void lp_file_renew(struct lp_file *f)
+static void renew(struct lp_file *f)
 {
+	int fd = -1;
 	atomic_store(&f->lock.word, 0);
 	lp_list_init(&f->waiters);
 	f->inside = 0;
 	f->taken = false;
 	f->temporary = false;
-	f->obj.generation = lp_generation;
-	if (f->closing && f->fd >= 0)
-		close(f->fd);
 	if (f->closing) {
+		fd = f->fd;
 		f->fd = -1;
 		f->closed = true;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+void lp_file_renew(struct lp_file *f)
+{
+	/* The first of this process does it, others wait for it. One that is cut off in it by another fork, in the child of
+	 * that, is begun again. */
+	while (__atomic_load_n(&f->obj.generation, __ATOMIC_ACQUIRE) != lp_generation) {
+		uint32_t last = atomic_load(&f->renewed);
+		if (last != lp_generation && atomic_compare_exchange_strong(&f->renewed, &last, lp_generation)) {
+			renew(f);
+			__atomic_store_n(&f->obj.generation, lp_generation, __ATOMIC_RELEASE);
+		} else {
+			lp_relax();
+		}
 	}
 }

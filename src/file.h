@@ -27,6 +27,7 @@ struct lp_file {
 	int close_error;          /* [lock] errno of close, 0 */
 	struct lp_link waiters;   /* [lock] nodes */
 	bool regular, fifo, seekable; /* [I] once it is open */
+	_Atomic uint32_t renewed; /* lp_generation of the last process in which somebody has begun to renew it */
 	bool temporary;           /* [I] its name is removed when it is closed */
 	size_t path_len;          /* [I] */
 	char path[];              /* [I] as it was given, with a zero byte behind */
@@ -48,10 +49,13 @@ enum { LP_FILE_TURN, LP_FILE_CLOSED };
 void lp_file_pass_turn(struct lp_file *f);
 
 /* Lets nobody in any more; closes the descriptor once the last has left. Does not wait: wait for
- * LP_FILE_CLOSED. */
-void lp_file_close(struct lp_file *f);
+ * LP_FILE_CLOSED. True: nobody had closed it before. */
+bool lp_file_close(struct lp_file *f);
+bool lp_file_closing(struct lp_file *f); /* was lp_file_close called? */
+int lp_file_close_error(struct lp_file *f); /* errno of close, 0; once it is closed */
 
-/* A child process uses the file on: nobody else is here. */
+/* Before a file is used that may be the parent process's: in a child it goes on as a copy of its own, without those who were
+ * inside it. Several threads of the child may come at once. */
 void lp_file_renew(struct lp_file *f);
 
 #endif

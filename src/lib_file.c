@@ -93,13 +93,19 @@ struct lp_file *lp_push_new_file(lua_State *L, const char *path, size_t len)
 	return f;
 }
 
-/* Files go on in a child process, unlike all else that is shared. */
+/* Files go on in a child process, unlike most else that is shared. */
+static struct lp_file *test_file(lua_State *L, int index)
+{
+	struct lp_file *f = lp_test(L, index, &lp_file_class);
+	if (f)
+		lp_file_renew(f);
+	return f;
+}
+
 static struct lp_file *check_file(lua_State *L)
 {
-	struct lp_file *f = lp_test(L, 1, &lp_file_class);
-	if (f && f->obj.generation != lp_generation)
-		lp_file_renew(f);
-	return lp_check(L, 1, &lp_file_class);
+	struct lp_file *f = test_file(L, 1);
+	return f ? f : lp_check(L, 1, &lp_file_class);
 }
 
 struct lp_file *lp_enter_file(lua_State *L, struct lp_state *s)
@@ -544,20 +550,16 @@ static int file_close(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	struct lp_file *f = check_file(L);
-	bool first = !f->closing;
-	lp_file_close(f);
+	bool first = lp_file_close(f);
 	struct lp_node n = {.obj = &f->obj, .op = LP_FILE_CLOSED};
 	if (!f->obj.cls->take(n.obj, &n)) /* closed already: no point for a cancellation */
 		lp_wait(L, s, &n, 1, LP_FOREVER);
-	return answer(L, s, f, first ? f->close_error : 0);
+	return answer(L, s, f, first ? lp_file_close_error(f) : 0);
 }
 
 static int file_is_closed(lua_State *L)
 {
-	struct lp_file *f = check_file(L);
-	lp_lock(&f->lock);
-	lua_pushboolean(L, f->closing);
-	lp_unlock(&f->lock);
+	lua_pushboolean(L, lp_file_closing(check_file(L)));
 	return 1;
 }
 
@@ -571,11 +573,11 @@ static int file_path(lua_State *L)
 
 static int file_tostring(lua_State *L)
 {
-	struct lp_file *f = lp_test(L, 1, &lp_file_class);
+	struct lp_file *f = test_file(L, 1);
 	if (!f)
 		lua_pushliteral(L, "lua-pool.file (collected)");
 	else
-		lua_pushfstring(L, "lua-pool.file: %p (%s%s)", (void *)f, f->path, f->closing ? ", closed" : "");
+		lua_pushfstring(L, "lua-pool.file: %p (%s%s)", (void *)f, f->path, lp_file_closing(f) ? ", closed" : "");
 	return 1;
 }
 

@@ -74,6 +74,8 @@ static struct lp_file *stream(lua_State *L, const char *name, int i, struct lp_s
 	lua_getfield(L, 1, name);
 	struct lp_file *f = lp_test(L, -1, &lp_file_class);
 	if (f)
+		lp_file_renew(f);
+	if (f)
 		how->streams[i] = LP_STREAM_FD;
 	else
 		how->streams[i] = streams[luaL_checkoption(L, -1, NULL, words)];

@@ -213,6 +213,13 @@ static void watch_destroy(struct lp_obj *o)
 
 static const struct lp_class watch_class = {.name = "lua-pool.watch", .destroy = watch_destroy};
 
+static void set_source(struct lp_channel *ch, struct lp_obj *source)
+{
+	lp_lock(&ch->lock);
+	ch->source = source;
+	lp_unlock(&ch->lock);
+}
+
 int lp_watch_start(struct lp_channel *ch, const char *system_path, const char *name)
 {
 	size_t len = strlen(name);
@@ -237,11 +244,11 @@ int lp_watch_start(struct lp_channel *ch, const char *system_path, const char *n
 			lp_list_append(&watches, &w->link); /* before: the thread ends when there is none */
 		if (!err && epoll_ctl(poller, EPOLL_CTL_ADD, w->fd, &ready) < 0)
 			err = errno;
+		if (!err)
+			set_source(ch, &w->obj); /* before the thread can find that there is nothing to watch any more, and close it */
 		lp_unlock(&watch_lock);
 	}
 	if (err)
 		lp_release(w);
-	else
-		ch->source = &w->obj;
 	return err;
 }
