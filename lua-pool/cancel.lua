@@ -8,13 +8,15 @@ local cancel = {}
 
 -- The standard functions: those of a worker do not catch the task's own end, which here has to be seen.
 local rawpcall, rawxpcall = core.rawpcall or pcall, core.rawxpcall or xpcall
-local begin, open, hold, finish, check = core.scope_begin, core.scope_open, core.scope_hold, core.scope_end, core.check_cancel
-local error = error
+local begin, open, hold, finish, check, check_end = core.scope_begin, core.scope_open, core.scope_hold, core.scope_end,
+	core.check_cancel, core.check_end
+local error, select = error, select
 
 local function after_shield(scope, ok, ...)
 	finish(scope)
 	if not ok then error((...), 0) end
-	check() -- what arrived meanwhile is told right after
+	-- What arrived meanwhile is told right after, unless fn returns what a call has just taken.
+	if select("#", ...) == 0 then check() else check_end() end
 	return ...
 end
 

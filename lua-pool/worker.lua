@@ -84,22 +84,25 @@ local function prelude(config, core)
 
 	-- A module that is stopped half-way through its loading would be lost to this state (LuaJIT refuses it ever after).
 	if require then
-		local require0, loaded, shield = require, package.loaded, core.shield
+		local require0, loaded, shield, check = require, package.loaded, core.shield, core.check_cancel
 		if not shield then
-			local rawpcall, begin, finish, check, raise = core.rawpcall, core.scope_begin, core.scope_end, core.check_cancel, error
+			local rawpcall, begin, finish, raise = core.rawpcall, core.scope_begin, core.scope_end, error
 			local function after(scope, ok, ...)
 				finish(scope)
 				if not ok then raise((...), 0) end
-				check()
 				return ...
 			end
 			function shield(fn, ...) return after(begin(fn), rawpcall(fn, ...)) end
+		end
+		local function checked(...)
+			check() -- what the module has waited for is not the task's
+			return ...
 		end
 		function require(name)
 			local module = loaded[name]
 			-- LuaJIT marks what is being loaded with a light userdata.
 			if module and type(module) ~= "userdata" then return module end
-			return shield(require0, name)
+			return checked(shield(require0, name))
 		end
 	end
 

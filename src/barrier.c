@@ -72,12 +72,19 @@ static void barrier_destroy(struct lp_obj *o)
 	lp_free(o);
 }
 
+/* All have passed, which cannot be taken back. (That there is a `discard` says that each wait gets something of its own.) */
+static void barrier_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	(void)o, (void)n, (void)consumed;
+}
+
 const struct lp_class lp_barrier_class = {
 	.name = "lua-pool.barrier",
 	.destroy = barrier_destroy,
 	.take = barrier_take,
 	.enqueue = barrier_enqueue,
 	.dequeue = barrier_dequeue,
+	.discard = barrier_discard,
 };
 
 struct lp_barrier *lp_barrier_new(uint32_t size)

@@ -17,6 +17,9 @@ void lp_block_begin(lua_State *L, struct lp_state *s)
 		lp_host_begin_wait(s);
 	if (lp_interrupted(s->exec))
 		lp_raise_interrupt(L, s);
+	/* What it reads is read; a signal that cuts it short takes this back. */
+	if (s->worker)
+		lp_hand_over(s->exec->actor, lp_may_hand_over(s->exec->actor));
 }
 
 bool lp_block_over(struct lp_state *s)

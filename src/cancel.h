@@ -42,6 +42,47 @@ void lp_cancel_deliver(struct lp_actor *a);
 /* The grace is over. */
 void lp_cancel_finally(struct lp_actor *a);
 
+/* In hand: what a call has taken (a message, a permit, a turn) belongs to nobody but the code that it is returned to,
+ * so the code must come to do something with it. A call either raises and has taken nothing, or it returns what it took,
+ * and then its code is not told at the very next points but some later: it may pass LP_IN_HAND calls and lines, return
+ * from its coroutine or its task (which then ends with its result), and send, where that needs no waiting. Any other call
+ * that waits tells it. This is counted in points and not in time, so that no machine is too slow for it. There is none of
+ * it for a call that began when the request was there already (in a shield), and it ends when a signal of ours cuts a system
+ * call short: then what that one answered must not be seen. */
+enum { LP_IN_HAND = 100 };
+
+/* As a call begins: will it hand over what it takes? */
+static inline bool lp_may_hand_over(struct lp_actor *a)
+{
+	return !(atomic_load_explicit(&a->cancel, memory_order_relaxed) & LP_CANCEL_ASKED);
+}
+
+/* It has taken something, or has begun to do what cannot be undone. `may`: the answer of then. */
+static inline void lp_hand_over(struct lp_actor *a, bool may)
+{
+	atomic_store_explicit(&a->handed, may ? LP_IN_HAND : 0, memory_order_relaxed);
+}
+
+/* May it send what it has, and does that leave points to do something with the answer? */
+static inline bool lp_may_send(struct lp_actor *a)
+{
+	return atomic_load_explicit(&a->handed, memory_order_relaxed) > LP_IN_HAND / 2;
+}
+
+static inline bool lp_in_hand(struct lp_actor *a)
+{
+	return atomic_load_explicit(&a->handed, memory_order_relaxed) != 0;
+}
+
+/* A point of the running code: true if it is to be passed this time. */
+static inline bool lp_pass_point(struct lp_actor *a)
+{
+	uint32_t left = atomic_load_explicit(&a->handed, memory_order_relaxed);
+	if (left)
+		atomic_store_explicit(&a->handed, left - 1, memory_order_relaxed);
+	return left != 0;
+}
+
 /* Is there something to tell the actor's code: a request, or a deadline that has passed? Only on the
  * thread that runs it; async-signal-safe. */
 enum lp_interrupt { LP_NOTHING, LP_STOP, LP_TIME_UP };

@@ -239,8 +239,7 @@ static void channel_dequeue(struct lp_obj *o, struct lp_node *n)
 	lp_unlock(&ch->lock);
 }
 
-/* A message that its receiver will never look at: it is the first again. */
-static void put_back(struct lp_channel *ch, struct lp_packet *p)
+void lp_channel_put_back(struct lp_channel *ch, struct lp_packet *p)
 {
 	struct lp_wakes wakes = LP_WAKES_INIT;
 	lp_lock(&ch->lock);
@@ -262,7 +261,7 @@ static void channel_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
 		if (!consumed || n->result == LP_CHANNEL_CLOSED)
 			lp_packet_free(n->value);
 	} else if (consumed && n->result == LP_CHANNEL_OK) {
-		put_back((struct lp_channel *)o, n->value);
+		lp_channel_put_back((struct lp_channel *)o, n->value);
 	}
 	n->value = NULL;
 }

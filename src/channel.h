@@ -54,6 +54,8 @@ extern const struct lp_class lp_channel_class;
 struct lp_channel *lp_channel_new(size_t capacity); /* count 1; NULL: out of memory */
 /* Wakes everyone who waits. False: it was closed before. */
 bool lp_channel_close(struct lp_channel *ch);
+/* A message that its receiver will never look at: it is the first again, and the channel's. */
+void lp_channel_put_back(struct lp_channel *ch, struct lp_packet *p);
 /* A handle of the channel goes, and its count with it. */
 void lp_channel_handle_gone(struct lp_channel *ch);
 

@@ -41,6 +41,7 @@ bool lp_enc_custom(struct enc *e, int index, int metatable)
 		lua_pushvalue(L, base + i);
 		luaL_ref(L, e->s->keep);
 	}
+	e->m->calls = true;
 	unsigned char *p = lp_enc_room(e, 9);
 	p[0] = LP_TCUSTOM;
 	lp_put_u32(p + 1, LP_NO_ORDINAL);

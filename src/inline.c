@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "cancel.h"
+
 static lua_State *take_coroutine(lua_State *L, struct lp_worker *w)
 {
 	lua_State *co = w->spare;
@@ -44,6 +46,7 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 		give_coroutine(L, w, co);
 		return lp_task_ended(t);
 	}
+	lp_hand_over(&me->actor, false); /* this is a wait */
 	lp_count(&w->counts.inlined);
 	lp_pool_leave_room(w->pool, t);
 	lp_pool_cancelled_entry(w->pool); /* its place in the queue is a tombstone now */

@@ -34,4 +34,11 @@ struct lp_pool_ref {
 };
 extern const struct lp_class lp_pool_ref_class;
 
+/* Pushes the values of a message that the channel gave to who runs this, who owns it: *packet, at which
+ * whatever frees it after an error looks. What the end of the task cuts off in Lua code (__pool_decode) is put back, and
+ * *packet NULL then. */
+struct lp_channel;
+struct lp_state;
+int lp_channel_open(lua_State *L, struct lp_state *s, struct lp_channel *ch, void **packet);
+
 #endif

@@ -27,6 +27,15 @@ static int check_cancel(lua_State *L)
 	return 0;
 }
 
+/* check_end(): the same after a scope whose fn has returned something, which may be what a call has just taken. */
+static int check_end(lua_State *L)
+{
+	struct lp_state *s = lp_state(L);
+	if (s->exec && lp_interrupted(s->exec) && !lp_in_hand(s->exec->actor))
+		return lp_raise_interrupt(L, s);
+	return 0;
+}
+
 /* is_own(err) -> boolean: is it the error with which this task is being ended? */
 static int is_own(lua_State *L)
 {
@@ -142,7 +151,8 @@ static int shield_end(lua_State *L, int status, lua_KContext unused)
 	restore_scope(s, lua_touserdata(L, 1));
 	if (status != LUA_OK && status != LUA_YIELD)
 		return lua_error(L);
-	if (lp_interrupted(s->exec)) /* what arrived meanwhile is told right after */
+	/* What arrived meanwhile is told right after, unless fn returns what a call has just taken. */
+	if (lp_interrupted(s->exec) && (lua_gettop(L) == 1 || !lp_in_hand(s->exec->actor)))
 		return lp_raise_interrupt(L, s);
 	return lua_gettop(L) - 1;
 }
@@ -253,7 +263,7 @@ static int scope_end(lua_State *L)
 void lp_open_cancel(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"cancel_requested", cancel_requested}, {"check_cancel", check_cancel},
-		{"is_own", is_own},
+		{"check_end", check_end}, {"is_own", is_own},
 		{"was_told", was_told},
 #if !LP_LUAJIT
 		{"shield", shield}, {"deadline", deadline}, {"install_protected", lp_install_protected},

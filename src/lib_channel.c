@@ -12,13 +12,16 @@
 #include "cancel.h"
 #include "channel.h"
 #include "handle.h"
+#include "lib.h"
+#include "signals.h"
 #include "suspend.h"
 #include "values.h"
+#include "worker.h"
 
 /* ---- boxes ---- */
 
 struct box {
-	struct lp_packet *packet; /* NULL: the box is free */
+	void *packet; /* NULL: the box is free */
 };
 static const char box_key;
 
@@ -67,10 +70,23 @@ static struct box *take_box(lua_State *L)
 
 /* ---- waiting ---- */
 
-/* Consumes the node now: the usual case in a few instructions; all others are lp_wait_then's. */
+/* Consumes the node now: the usual case in a few instructions; all others are lp_wait_then's. A task that was asked to
+ * end may still send what is in its hands, and takes nothing. */
 static bool take_now(struct lp_state *s, struct lp_node *n)
 {
-	return s->exec && !lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n);
+	if (!s->exec)
+		return false;
+	struct lp_actor *a = s->exec->actor;
+	bool hands = lp_may_hand_over(a);
+	if (lp_interrupted(s->exec)) {
+		if (!(n->op & LP_CHANNEL_SEND) || !lp_may_send(a))
+			return false;
+		return n->obj->cls->take(n->obj, n); /* but this does not make it more */
+	}
+	if (!n->obj->cls->take(n->obj, n))
+		return false;
+	lp_hand_over(a, hands);
+	return true;
 }
 
 static void mark_alone(struct lp_state *s, struct lp_node *n, lp_time deadline)
@@ -154,15 +170,47 @@ static int channel_send_within(lua_State *L)
 
 /* ---- receiving ---- */
 
+/* (state, message) -> its values */
+static int decode_body(lua_State *L)
+{
+	struct lp_state *s = lua_touserdata(L, 1);
+	struct lp_msg *m = lua_touserdata(L, 2);
+	lua_settop(L, 0);
+	return lp_decode(L, s->values, m);
+}
+
+int lp_channel_open(lua_State *L, struct lp_state *s, struct lp_channel *ch, void **packet)
+{
+	struct lp_packet *p = *packet;
+	if (!p->msg.calls || !s->worker)
+		return lp_decode(L, s->values, &p->msg);
+	int top = lua_gettop(L);
+	struct lp_actor *a = s->exec->actor;
+	bool told_before = lp_cancel_word(a) & LP_CANCEL_DELIVERED;
+	luaL_checkstack(L, 3, NULL);
+	lua_pushcfunction(L, decode_body);
+	lua_pushlightuserdata(L, s);
+	lua_pushlightuserdata(L, &p->msg);
+	int status = lua_pcall(L, 2, LUA_MULTRET, 0);
+	s->worker->running = L;
+	if (status == LUA_OK)
+		return lua_gettop(L) - top;
+	if (lp_is_own_stop(L, -1, a) || (!told_before && (lp_cancel_word(a) & LP_CANCEL_DELIVERED))) {
+		*packet = NULL;
+		lp_channel_put_back(ch, p);
+	}
+	return lua_error(L);
+}
+
 /* Pushes the values of the message that the node has received; the box, on top, keeps it from leaking. Once it was
  * taken out nothing but a failure to decode (memory, a module that cannot be required here, a __pool_decode that
  * raises) can lose it. */
 static int push_values(lua_State *L, struct lp_state *s, struct lp_node *node)
 {
 	struct box *box = lua_touserdata(L, -1);
-	struct lp_packet *p = node->value, *another = box->packet; /* if this call was suspended it may be in use */
-	box->packet = p;
-	int n = lp_decode(L, s->values, &p->msg);
+	void *another = box->packet; /* if this call was suspended it may be in use */
+	struct lp_packet *p = box->packet = node->value;
+	int n = lp_channel_open(L, s, (struct lp_channel *)node->obj, &box->packet);
 	box->packet = another;
 	lp_packet_free(p);
 	return n;
@@ -181,8 +229,13 @@ static int receive_values(lua_State *L, lp_time deadline, lp_then done)
 	struct lp_state *s = lp_state(L);
 	take_box(L); /* on top, for push_values */
 	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_RECEIVE};
-	if (take_now(s, &node))
-		return done(L, s, &node, 0);
+	if (take_now(s, &node)) {
+		struct lp_actor *a = s->exec->actor;
+		bool hands = lp_in_hand(a);
+		int n = done(L, s, &node, 0);
+		lp_hand_over(a, hands); /* what it took to open the message does not count */
+		return n;
+	}
 	mark_alone(s, &node, deadline);
 	return lp_wait_then(L, s, &node, deadline, done);
 }

@@ -40,6 +40,8 @@ static int wait_for(lua_State *L, lp_then done)
 				return done(L, s, &node, 0);
 		}
 	}
+	if (s->worker)
+		lp_hand_over(s->exec->actor, false);
 	/* A light thread has better things to do: its loop. */
 	if (deadline != 0 && lp_spinning && !(s->exec && s->exec->host) && spin(t)) {
 		if (s->host)

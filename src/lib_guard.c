@@ -17,8 +17,12 @@ struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)
 
 int lp_lock_then(lua_State *L, struct lp_state *s, struct lp_node *n, lp_time deadline, lp_then then)
 {
-	if (!lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n))
+	struct lp_actor *a = s->exec->actor;
+	bool hands = lp_may_hand_over(a);
+	if (!lp_interrupted(s->exec) && n->obj->cls->take(n->obj, n)) {
+		lp_hand_over(a, hands);
 		return then(L, s, n, 0);
+	}
 	return lp_wait_then(L, s, n, deadline, then);
 }
 

@@ -126,6 +126,18 @@ static int resume(lua_State *L, struct lp_worker *w, lua_State *co, int nargs)
 	return -1;
 }
 
+/* After a coroutine gave results. What it has taken it hands on to this one: which now has the hook. */
+static bool to_be_told(struct lp_state *s)
+{
+	if (!lp_interrupted(s->exec))
+		return false;
+	if (!lp_in_hand(s->exec->actor))
+		return true;
+	if (s->worker && s->worker->has_thread)
+		lp_arm_hook(s->worker);
+	return false;
+}
+
 /* Runs what its to-be-closed variables ask for, whatever ended it. */
 static int close_coroutine(lua_State *L, lua_State *co)
 {
@@ -151,7 +163,7 @@ static int coroutine_resume(lua_State *L)
 			lua_xmove(co, L, 1);
 		return ends_task(L, -1, told_before) ? lua_error(L) : lp_raise_interrupt(L, s);
 	}
-	if (lp_interrupted(s->exec))
+	if (to_be_told(s))
 		return lp_raise_interrupt(L, s);
 	lua_pushboolean(L, results >= 0);
 	lua_insert(L, -(results < 0 ? 2 : results + 1));
@@ -166,7 +178,7 @@ static int wrapped(lua_State *L)
 	int results = resume(L, s->worker, co, lua_gettop(L));
 	/* It may have come back because a system call in it was cut off: the hook that was to tell the task is on it. */
 	if (results >= 0)
-		return lp_interrupted(s->exec) ? lp_raise_interrupt(L, s) : results;
+		return to_be_told(s) ? lp_raise_interrupt(L, s) : results;
 	int status = lua_status(co);
 	if (status != LUA_OK && status != LUA_YIELD) { /* an error in it: closes what it left open */
 		status = close_coroutine(L, co);

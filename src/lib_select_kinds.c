@@ -114,7 +114,7 @@ static int receive_results(lua_State *L, struct lp_state *s, struct lp_node *n)
 {
 	if (n->result == LP_CHANNEL_CLOSED)
 		return push_closed(L);
-	return lp_decode(L, s->values, &((struct lp_packet *)n->value)->msg);
+	return lp_channel_open(L, s, (struct lp_channel *)n->obj, &n->value);
 }
 
 /* ---- locks ---- */

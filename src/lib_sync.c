@@ -132,16 +132,23 @@ static int semaphore_acquire(lua_State *L)
 	return lp_wait_then(L, lp_state(L), &n, lp_check_timeout(L, 2), lp_then_true);
 }
 
-/* semaphore:try_acquire() -> true / nil, "empty". */
-static int semaphore_try_acquire(lua_State *L)
+static int try_acquired(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
-	if (lp_semaphore_try_acquire(lp_check(L, 1, &lp_semaphore_class))) {
-		lua_pushboolean(L, 1);
-		return 1;
-	}
+	if (answer != LP_TIMEOUT)
+		return lp_then_true(L, s, n, answer);
 	lua_pushnil(L);
 	lua_pushliteral(L, "empty");
 	return 2;
+}
+
+/* semaphore:try_acquire() -> true / nil, "empty". */
+static int semaphore_try_acquire(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	struct lp_state *s = lp_state(L);
+	struct lp_node n = {.obj = &sem->obj};
+	lp_sync_actor(L, s);
+	return lp_lock_then(L, s, &n, 0, try_acquired);
 }
 
 /* semaphore:release([n]): anybody may; n is 1 if absent. */

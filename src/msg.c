@@ -67,7 +67,7 @@ void lp_msg_clear(struct lp_msg *m)
 	m->cap = m->inline_cap;
 	m->len = 0;
 	m->nvalues = m->nrefs = 0;
-	m->pins = false;
+	m->pins = m->calls = false;
 	for (uint32_t i = 0; i < n; i++)
 		lp_release(objs[i]);
 	if (objs != few && objs != m->few)
@@ -104,6 +104,7 @@ bool lp_msg_move(struct lp_msg *to, struct lp_msg *from)
 	to->nobjs = from->nobjs;
 	to->nvalues = from->nvalues;
 	to->nrefs = from->nrefs;
+	to->calls = from->calls;
 	from->data = from->inlined;
 	from->cap = from->inline_cap;
 	from->len = 0;
@@ -128,5 +129,6 @@ bool lp_msg_copy(struct lp_msg *to, const struct lp_msg *from)
 	to->len = from->len;
 	to->nvalues = from->nvalues;
 	to->nrefs = from->nrefs;
+	to->calls = from->calls;
 	return true;
 }

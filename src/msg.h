@@ -20,6 +20,7 @@ struct lp_msg {
 	uint32_t inline_cap;     /* [I] */
 	uint32_t nvalues;        /* how many values lp_encode has put in */
 	uint32_t nrefs;          /* how many of what is in it are referred to a second time */
+	bool calls;              /* opening it calls Lua functions (__pool_decode) */
 	bool pins;               /* set by the owner: large strings stay with the sender until they are taken (pin.h) */
 };
 

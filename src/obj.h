@@ -25,7 +25,8 @@ struct lp_class {
 	void (*dequeue)(struct lp_obj *o, struct lp_node *n);
 
 	/* The wait that n belonged to was given up by the collector (suspend.h). Consumed: gives back what n has
-	 * received; else frees what n carries. Clears both in n. NULL: there is nothing of the kind. */
+	 * received; else frees what n carries. Clears both in n. NULL: there is nothing of the kind: what a wait gets
+	 * is there for others as well (cancel.h: in hand). */
 	void (*discard)(struct lp_obj *o, struct lp_node *n, bool consumed);
 
 	/* Who has to act before o becomes ready, if that is known: dead-lock detection. Called

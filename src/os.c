@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* ---- time ---- */
@@ -397,6 +398,19 @@ unsigned lp_cpu_count(void)
 }
 
 /* ---- children and signals ---- */
+
+bool lp_cut_short(const void *context)
+{
+	const ucontext_t *u = context;
+#if defined(__x86_64__)
+	return u->uc_mcontext.gregs[REG_RAX] == -EINTR;
+#elif defined(__aarch64__)
+	return (int64_t)u->uc_mcontext.regs[0] == -EINTR;
+#else
+	(void)u;
+	return true;
+#endif
+}
 
 static _Thread_local sigset_t mask_outside;
 

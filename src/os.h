@@ -104,6 +104,8 @@ void lp_thread_name(const char *name); /* of the calling thread; cut to 15 bytes
 void lp_thread_nice(int steps);        /* the calling thread stands so much behind the process's first one for the CPU */
 size_t lp_stack_left(void);            /* bytes of C stack left, conservative; 0: not known */
 unsigned lp_cpu_count(void);           /* affinity mask and cgroup quota, at least 1 */
+/* In a signal handler, of its third argument: did the signal cut a system call short (EINTR)? True where that is not known. */
+bool lp_cut_short(const void *context);
 void lp_child_signals(bool inside);    /* worker: ordinary mask while it starts a child process */
 /* A host whose SIGCHLD handler waits for every child of the process, ours too (nginx does): with lp_children_ours(), such
  * a handler rests while at least one child is held. It is run afterwards if others have ended meanwhile. */

@@ -36,8 +36,8 @@ static int task_body(lua_State *L)
 		n++;
 	}
 	lua_call(L, n - 1, LUA_MULTRET);
-	/* What it returns may come from a system call that was cut off a moment ago to tell it. */
-	if (lp_interrupted(&w->exec))
+	/* What it returns may come from a system call that was cut off a moment ago to tell it, or be what it has taken. */
+	if (lp_interrupted(&w->exec) && !lp_in_hand(w->exec.actor))
 		return lp_raise_interrupt(L, w->state);
 	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1))
 		return lua_error(L);

@@ -149,7 +149,7 @@ static void stop_hook(lua_State *L, lua_Debug *ar)
 		lp_disarm_hook(w, L); /* set for a task that is gone, or a moment too late */
 		return;
 	}
-	if (in_handler(L, w))
+	if (in_handler(L, w) || lp_pass_point(w->exec.actor))
 		return; /* at the next point after it */
 	deliver(L, w, w->exec.actor);
 	lua_error(L);

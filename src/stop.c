@@ -36,6 +36,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &our_mark) {
 		int saved = errno;
 		struct lp_worker *w = lp_this_worker();
+		if (w && lp_cut_short(context) && w->exec.actor)
+			lp_hand_over(w->exec.actor, false);
 		if (w)
 			lp_arm_hook(w);
 		errno = saved;

@@ -430,18 +430,33 @@ static bool buried(lua_State *L, struct request *q)
 	return any;
 }
 
+/* The end of a wait that blocked. What it took is in the code's hands as it returns (cancel.h), and while Lua code runs
+ * that makes a value of it. */
+static int answered(lua_State *L, struct request *q, int answer, bool may_hand_over)
+{
+	struct lp_state *s = q->s;
+	if (answer < 0 || !s->worker)
+		return q->then(L, s, q->nodes, answer);
+	may_hand_over = may_hand_over && q->nodes[answer].obj->cls->discard; /* what is not taken can be asked for again */
+	lp_hand_over(s->exec->actor, may_hand_over);
+	int n = q->then(L, s, q->nodes, answer);
+	lp_hand_over(s->exec->actor, may_hand_over);
+	return n;
+}
+
 static int wait_then(lua_State *L, struct request *q)
 {
 	struct lp_state *s = q->s;
 	if (!s->exec || (!s->worker && !s->host))
 		return q->then(L, s, q->nodes, LP_CLOSING);
+	bool hands = lp_may_hand_over(s->exec->actor);
 	int answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
 	if (answer < 0 && s->host && s->loops && buried(L, q))
 		answer = q->shielded ? take_shielded(q->nodes) : lp_wait_try(s->exec, q->nodes, q->n, q->deadline);
 	if (answer != LP_MUST_WAIT)
-		return q->then(L, s, q->nodes, answer);
+		return answered(L, q, answer, hands);
 	if (!s->host || !s->loops || (!s->asks_main && lp_is_main(L, s)))
-		return q->then(L, s, q->nodes, wait_blocking(L, s, q));
+		return answered(L, q, wait_blocking(L, s, q), hands);
 
 	int top = lua_gettop(L), args = LP_LUAJIT ? top : 0;
 	if (!lua_checkstack(L, args + LUA_MINSTACK))

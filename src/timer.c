@@ -85,6 +85,7 @@ static bool ready(struct lp_timer *t, lp_time now)
 static void consume(struct lp_timer *t, struct lp_node *n, lp_time now)
 {
 	n->result = LP_TIMER_CLOSED;
+	n->value = (void *)(uintptr_t)t->sets;
 	if (t->closed)
 		return;
 	n->result = 1;
@@ -190,12 +191,34 @@ static void timer_destroy(struct lp_obj *o)
 	lp_free(o);
 }
 
+/* Times that nobody hears of are those of the next wait, unless the timer was set meanwhile. */
+static void timer_discard(struct lp_obj *o, struct lp_node *n, bool consumed)
+{
+	struct lp_timer *t = (struct lp_timer *)o;
+	struct lp_wakes wakes = LP_WAKES_INIT;
+	if (!consumed || n->result == LP_TIMER_CLOSED)
+		return;
+	lp_time now = lp_now();
+	lp_lock(&lock);
+	bool back = t->interval && n->value == (void *)(uintptr_t)t->sets, first = false;
+	if (back) {
+		t->due -= n->result * t->interval;
+		serve(t, now, &wakes);
+		first = rearm(t);
+	}
+	lp_unlock(&lock);
+	lp_wake_all(&wakes);
+	if (first)
+		lp_monitor_look();
+}
+
 const struct lp_class lp_timer_class = {
 	.name = "lua-pool.timer",
 	.destroy = timer_destroy,
 	.take = timer_take,
 	.enqueue = timer_enqueue,
 	.dequeue = timer_dequeue,
+	.discard = timer_discard,
 };
 
 /* A place in the heap for one more. */
@@ -227,6 +250,7 @@ struct lp_timer *lp_timer_new(lp_time due, lp_time interval)
 	t->due = due;
 	t->interval = interval;
 	t->closed = false;
+	t->sets = 0;
 	t->slot = 0;
 	lp_list_init(&t->waiters);
 	if (!lp_monitor_look()) {
@@ -242,6 +266,7 @@ void lp_timer_set(struct lp_timer *t, lp_time due, lp_time interval)
 	t->due = due;
 	t->interval = interval;
 	t->closed = false;
+	t->sets++;
 	bool first = rearm(t);
 	lp_unlock(&lock);
 	if (first)

@@ -19,6 +19,7 @@ struct lp_timer {
 	lp_time due;             /* [timers' lock] LP_FOREVER: never */
 	lp_time interval;        /* [timers' lock] 0: none */
 	bool closed;             /* [timers' lock] */
+	uint32_t sets;           /* [timers' lock] how often it was set */
 	uint32_t slot;           /* [timers' lock] its place in the heap, from 1; 0: nobody waits */
 	struct lp_link waiters;  /* [timers' lock] nodes, the longest wait first */
 };

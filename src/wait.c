@@ -16,6 +16,7 @@ void lp_actor_init(struct lp_actor *a)
 	a->shield = 0;
 	a->hold = 0;
 	a->is_task = false;
+	atomic_init(&a->handed, 0);
 	a->deadline = LP_FOREVER;
 	lp_list_init(&a->held);
 }
