@@ -1,6 +1,9 @@
 #!/bin/bash
 # The whole check, or parts of it: tools/check.sh all | PART...
+#   test       every spec on Lua 5.4, as whoever runs this
+#   user       the same as an ordinary user (tools/as_user.sh)
 #   jit        every spec on LuaJIT
+#   jituser    the same as an ordinary user
 #   nginx      the specs that start a real nginx, which is LuaJIT
 #   portable   every spec with LUA_POOL_PORTABLE=1, on both Luas
 #   lint       luacheck, cppcheck, shell syntax, exported symbols, forgotten files
@@ -10,6 +13,7 @@
 #   tsan       every test under ThreadSanitizer
 #   valgrind   a short subset of the specs
 #   faults     each allocation of a script fails in turn
+#   instructions  what the operations cost that need no second core, beside the recorded numbers
 #   model      the models in spec/model, with spin
 #   assert     cancellation, waits and values on a Lua 5.4 that checks itself and how its API is used
 #   abort      examples/nginx under clients that hang up: 500 rounds, the collector forced (ABORT_ROUNDS)
@@ -71,6 +75,27 @@ core() {
 part_jit() {
 	have luajit LuaJIT || return 0
 	suite build/jit LUA=jit
+}
+
+part_test() { suite build/5.4; }
+
+# Through the README's own command.
+part_user() { tools/as_user.sh make --no-print-directory -s -j"$jobs" test; }
+part_jituser() {
+	have luajit LuaJIT || return 0
+	tools/as_user.sh make --no-print-directory -s -j"$jobs" test LUA=jit
+}
+
+part_instructions() {
+	local r=0
+	have valgrind instructions || return 0
+	try "build build/5.4" build build || return 1
+	try "instructions on Lua 5.4" tools/instructions.sh build/5.4 check || r=1
+	if [ "${QUICK:-}" = "" ] && have luajit LuaJIT; then
+		try "build build/jit" build build LUA=jit || return 1
+		try "instructions on LuaJIT" tools/instructions.sh build/jit check || r=1
+	fi
+	return $r
 }
 
 part_nginx() {
@@ -240,9 +265,8 @@ part_storm() {
 
 parts=("$@")
 if [ "${1:-all}" = all ]; then
-	parts=(test jit portable lint werror asan asanjit tsan valgrind faults model assert abort storm)
+	parts=(test user jit jituser portable lint werror asan asanjit tsan valgrind faults instructions model assert abort storm)
 fi
-part_test() { suite build/5.4; }
 
 for part in "${parts[@]}"; do
 	declare -F "part_$part" >/dev/null || {
@@ -250,12 +274,15 @@ for part in "${parts[@]}"; do
 		exit 2
 	}
 done
+times=()
 for part in "${parts[@]}"; do
 	echo "== $part"
 	start=$SECONDS
 	"part_$part" || failures+=("$part")
+	times+=("$part $((SECONDS - start)) s")
 	echo "== $part: $((SECONDS - start)) s"
 done
+[ ${#parts[@]} = 1 ] || printf 'check: %s\n' "${times[@]}"
 if [ ${#failures[@]} -gt 0 ]; then
 	echo "check: FAILED: ${failures[*]}"
 	exit 1

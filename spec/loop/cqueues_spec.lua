@@ -2,7 +2,7 @@ local loops = require "spec.support.loops"
 
 local loop = loops.here "cqueues"
 if not loop then
-	pending "cqueues is not installed for this Lua"
+	require("spec.support.missing").all(it, pending, "cqueues is not installed for this Lua")
 	return
 end
 require "spec.support.loop_suite"(loop, describe, it)

@@ -4,5 +4,5 @@ local loop = loops.here "luv"
 if loop then
 	require "spec.support.loop_suite"(loop, describe, it)
 else
-	pending("luv is not installed for this Lua")
+	require("spec.support.missing").all(it, pending, "luv is not installed for this Lua")
 end

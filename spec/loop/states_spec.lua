@@ -47,7 +47,7 @@ for _, name in ipairs { "luv", "cqueues" } do
 	describe("states with loops of " .. name, function()
 		local loop = loops.here(name)
 		if not loop then
-			pending(name .. " is not installed for this Lua")
+			require("spec.support.missing").all(it, pending, name .. " is not installed for this Lua")
 			return
 		end
 		local start = threads[name]()

@@ -1,11 +1,11 @@
 -- nginx: where the usual way is closed: no socket can be made, no timer can be had, lua_code_cache is off.
 local nginx = require "spec.support.nginx"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 describe("nginx under hard conditions", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server

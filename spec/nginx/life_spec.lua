@@ -2,7 +2,7 @@
 -- in flight are answered, and nothing is left behind.
 local nginx = require "spec.support.nginx"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 local function litter()
 	local p = io.popen "ls -d /tmp/lua-pool-?????? 2>/dev/null"
@@ -12,8 +12,8 @@ local function litter()
 end
 
 describe("the life of nginx", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server

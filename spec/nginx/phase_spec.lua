@@ -2,11 +2,11 @@
 -- that submitting and requesting a cancellation work everywhere.
 local nginx = require "spec.support.nginx"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 describe("phases of nginx", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server

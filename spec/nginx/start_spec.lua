@@ -1,11 +1,11 @@
 -- nginx: before any request: what init_by_lua may do, what its workers inherit, what stays in the log.
 local nginx = require "spec.support.nginx"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 describe("lua-pool in nginx, at start", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server

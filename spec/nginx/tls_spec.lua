@@ -4,11 +4,11 @@
 local nginx = require "spec.support.nginx"
 local scratch = require "spec.support.scratch"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 describe("phases of a TLS handshake in nginx", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server, dir

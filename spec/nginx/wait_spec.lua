@@ -1,11 +1,11 @@
 -- nginx: waiting in a worker process suspends the light thread that waits, and nobody else.
 local nginx = require "spec.support.nginx"
 
-local missing = nginx.missing()
+local reason = nginx.missing()
 
 describe("waiting in nginx", function()
-	if missing then
-		pending(missing)
+	if reason then
+		require("spec.support.missing").all(it, pending, reason)
 		return
 	end
 	local server
