@@ -34,7 +34,7 @@ local LEAST, PER_WORKER = 1000, 4
 --- a:map(fn [, type]) -> a new array (of that type, or a's) of fn(a[i]), made by the tasks of the pool. fn is sent once
 --- per chunk. Blocks; the first error cancels the rest and is raised.
 function array.map(a, fn, kind)
-	if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
+	if not core.callable(fn) then
 		argument(1, "map", "function", fn)
 	end
 	local p = core.default()

@@ -39,7 +39,7 @@ end
 --- changed the entry meanwhile it is called again with the newer value, so that no change is lost. An error of fn
 --- leaves the entry as it was.
 function methods:update(key, fn)
-	if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
+	if not core.callable(fn) then
 		error(("bad argument #2 to 'update' (function expected, got %s)"):format(type(fn)), 2)
 	end
 	return attempt(self, key, fn, 0)

@@ -34,7 +34,7 @@ end
 --- g:with(fn, ...) -> results of fn(g, ...). When fn returns or raises, the group is cancelled and waited for: what
 --- shall end well has been awaited before. Blocks.
 core.classes["lua-pool.group"].with = function(g, fn, ...)
-	if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
+	if not core.callable(fn) then
 		error(("bad argument #1 to 'with' (function expected, got %s)"):format(type(fn)), 2)
 	end
 	return leave(g, protected(fn, g, ...))

@@ -88,8 +88,7 @@ local function run(pool, total, opts, submit, done)
 end
 
 local function check_fn(fn, what)
-	local mt = type(fn) ~= "function" and getmetatable(fn)
-	if type(fn) ~= "function" and not (type(mt) == "table" and mt.__call) then
+	if not core.callable(fn) then
 		error(("bad argument #1 to '%s' (function expected, got %s)"):format(what, type(fn)), 3)
 	end
 end
@@ -149,7 +148,7 @@ local function feed(from)
 			i = i + 1
 			return i <= from and { n = 1, i } or nil
 		end
-	elseif type(from) == "table" and not (getmetatable(from) or {}).__call then
+	elseif type(from) == "table" and not core.callable(from) then
 		local i, n = 0, from.n or #from
 		return function()
 			i = i + 1
@@ -280,7 +279,7 @@ function map.imap(pool, fn, iterator, opts)
 	check_fn(fn, "imap")
 	opts = options.check(opts, options.imap, "imap", 2)
 	local t = type(iterator)
-	if t ~= "function" and t ~= "table" and t ~= "number" and not (getmetatable(iterator) or {}).__call then
+	if t ~= "table" and t ~= "number" and not core.callable(iterator) then
 		error(("bad argument #2 to 'imap' (iterator expected, got %s)"):format(t), 2)
 	end
 	local workers = workers_of(pool)

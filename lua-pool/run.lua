@@ -6,10 +6,7 @@ local options = require "lua-pool.options"
 
 local GRACE = 1 -- seconds between TERM and KILL
 
-local function kind(v)
-	local mt = type(v) == "userdata" and getmetatable(v)
-	return mt and type(mt.__name) == "string" and mt.__name:match "^lua%-pool%.(.*)$" or type(v)
-end
+local kind = core.kind
 
 local function stream(words, text)
 	local allowed = {}

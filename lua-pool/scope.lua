@@ -16,11 +16,6 @@ local Scope = {}
 Scope.__index = Scope
 Scope.__name = "lua-pool.scope"
 
-local function closer(object)
-	local mt = getmetatable(object)
-	return type(mt) == "table" and mt.__close or nil
-end
-
 local function check_scope(s, what)
 	if getmetatable(s) ~= Scope then
 		error(("bad argument #1 to '%s' (scope expected, got %s): call it as scope:%s(...)"):format(what, type(s), what), 3)
@@ -33,7 +28,7 @@ end
 function Scope.add(s, object)
 	check_scope(s, "add")
 	if object == nil or object == false then return object end
-	local close = closer(object)
+	local close = core.closer(object)
 	if not close then
 		error(("bad argument #1 to 'add' (object with an end expected, got %s): scope:defer(fn, ...) calls a function"):format(
 			type(object)), 2)
@@ -106,7 +101,7 @@ local function new()
 end
 
 local function check_fn(fn, what)
-	if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
+	if not core.callable(fn) then
 		error(("bad argument #1 to '%s' (function expected, got %s)"):format(what, type(fn)), 3)
 	end
 end

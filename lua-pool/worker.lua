@@ -44,14 +44,14 @@ local function prelude(config, core)
 		-- LuaJIT: wrappers in Lua, since its own can be yielded across and compiled, and C functions cannot. Named as what
 		-- they call: messages name the argument's function.
 		local pcall, xpcall, resume, load, raise, type = pcall, xpcall, coroutine and coroutine.resume, load, error, type
-		local is_own, was_told, telling, own_stop = core.is_own, core.was_told, core.telling, core.own_stop
+		local is_own, was_told, telling, stop_again = core.is_own, core.was_told, core.telling, core.stop_again
 		local guard, handle, sub = core.guard, core.handle, string.sub
 		-- An error that took the place of the one with which the task was told ends the task as well.
 		local function pass(before, ...)
 			local ok, err = ...
 			if not ok then
 				if type(err) == "userdata" and is_own(err) then raise(err, 0) end
-				if telling[1] ~= before and was_told() then raise(own_stop, 0) end
+				if telling[1] ~= before and was_told() then stop_again() end
 			end
 			return ...
 		end

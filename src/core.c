@@ -8,12 +8,16 @@
 
 static const char sentinel_key;
 
+struct sentinel {
+	struct lp_own own;
+	struct lp_state *state; /* NULL: its host could not be made */
+};
+
 /* The state closes: created when the module is loaded, so finalised after all that was made later. */
 static int sentinel_gc(lua_State *L)
 {
-	struct lp_state **box = lua_touserdata(L, 1);
-	struct lp_state *s = *box;
-	*box = NULL;
+	struct sentinel *box = lp_own_end(L, 1, sizeof *box, &sentinel_key);
+	struct lp_state *s = box ? box->state : NULL;
 	if (s && s->host) {
 		struct lp_host *h = s->host;
 		s->host = NULL;
@@ -50,8 +54,9 @@ static lua_State *main_thread(lua_State *L)
 
 static void open_host(lua_State *L, struct lp_state *s)
 {
-	struct lp_state **box = lua_newuserdatauv(L, sizeof *box, 0);
-	*box = NULL;
+	struct sentinel *box = lua_newuserdatauv(L, sizeof *box, 0);
+	*box = (struct sentinel){{0}, NULL};
+	lp_own_set(box, &sentinel_key);
 	lua_newtable(L);
 	lua_pushcfunction(L, sentinel_gc);
 	lua_setfield(L, -2, "__gc");
@@ -59,7 +64,7 @@ static void open_host(lua_State *L, struct lp_state *s)
 	s->L = main_thread(L);
 	if (!(s->host = lp_host_new(s->L)))
 		luaL_error(L, "not enough memory");
-	*box = s;
+	box->state = s;
 	s->exec = &s->host->exec;
 	s->exec->signalled = host_signalled;
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &sentinel_key);

@@ -94,6 +94,7 @@ bool lp_dict_record(const struct lp_blob *snapshot, size_t *at, struct lp_dict_k
 
 /* A wait for a key to be there. */
 struct lp_dict_wait {
+	uintptr_t mark; /* lib_dict_all.c's: own.h */
 	struct lp_dict_key key;
 	struct lp_dict_value value; /* out, with the count, when the wait has ended so */
 };

@@ -241,10 +241,13 @@ bool lp_enc_value(struct enc *e, int index)
 
 /* ---- the contract ---- */
 
+static const char scratch_key;
+
 static int scratch_gc(lua_State *L)
 {
-	struct lp_scratch *s = lua_touserdata(L, 1);
-	lp_map_free(&s->map);
+	struct lp_scratch *s = lp_own_test(L, 1, sizeof *s, &scratch_key);
+	if (s)
+		lp_map_free(&s->map);
 	return 0;
 }
 
@@ -253,6 +256,7 @@ static struct lp_scratch *push_scratch(lua_State *L)
 {
 	struct lp_scratch *s = lua_newuserdatauv(L, sizeof *s, 0);
 	memset(s, 0, sizeof *s);
+	lp_own_set(s, &scratch_key);
 	lua_newtable(L);
 	lua_pushcfunction(L, scratch_gc);
 	lua_setfield(L, -2, "__gc");

@@ -51,22 +51,32 @@ void lp_enc_push_key(lua_State *L, int index)
 
 /* ---- errors ---- */
 
+static const char trial_key;
+
+struct trial {
+	struct lp_own own;
+	struct lp_msg msg;
+};
+
 static int trial_gc(lua_State *L)
 {
-	lp_msg_clear(lua_touserdata(L, 1));
+	struct trial *t = lp_own_test(L, 1, sizeof *t, &trial_key);
+	if (t)
+		lp_msg_clear(&t->msg);
 	return 0;
 }
 
 /* A message that a Lua error (memory) does not leak. */
 static struct lp_msg *push_trial(lua_State *L)
 {
-	struct lp_msg *m = lua_newuserdatauv(L, sizeof *m, 0);
-	lp_msg_init(m, NULL, 0);
+	struct trial *t = lua_newuserdatauv(L, sizeof *t, 0);
+	lp_own_set(t, &trial_key);
+	lp_msg_init(&t->msg, NULL, 0);
 	lua_newtable(L);
 	lua_pushcfunction(L, trial_gc);
 	lua_setfield(L, -2, "__gc");
 	lua_setmetatable(L, -2);
-	return m;
+	return &t->msg;
 }
 
 static int describe(lua_State *L)

@@ -8,10 +8,7 @@ static const char cache_key;
 
 static int handle_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_obj *o = h->obj;
-	h->obj = NULL;
-	lp_release(o);
+	lp_release(lp_handle_end(L, 1));
 	return 0;
 }
 
@@ -36,6 +33,8 @@ static int handle_tostring(lua_State *L)
  * somebody asks for a method that is not there. Upvalue 1: was that done? */
 static int methods_index(lua_State *L)
 {
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 2);
 	if (!lua_toboolean(L, lua_upvalueindex(1))) {
 		lua_pushboolean(L, 1);
 		lua_replace(L, lua_upvalueindex(1));
@@ -76,6 +75,7 @@ void lp_handle_class(lua_State *L, const struct lp_class *cls, const luaL_Reg *m
 	luaL_setfuncs(L, basics, 0);
 	lua_pushstring(L, cls->name);
 	lua_setfield(L, -2, "__name");
+	lp_own_protect(L, cls->name);
 	lua_newtable(L); /* methods */
 	add_lua_methods(L);
 	for (int i = 0; i < 2; i++) {
@@ -139,7 +139,8 @@ void lp_push(lua_State *L, struct lp_obj *o)
 {
 	luaL_checkstack(L, 4, "too many values");
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key);
-	if (lua_rawgetp(L, -1, o) != LUA_TUSERDATA) {
+	/* One that was finalised by hand is empty: it is none. */
+	if (lua_rawgetp(L, -1, o) != LUA_TUSERDATA || lp_toobj(L, -1) != o) {
 		lua_pop(L, 1);
 		struct lp_handle *h = lp_handle_new(L, o->cls);
 		h->obj = lp_retain(o);

@@ -7,6 +7,7 @@
 
 #include "compat.h"
 #include "obj.h"
+#include "own.h"
 
 struct lp_handle {
 	uintptr_t magic;     /* LP_HANDLE_MAGIC ^ its own address: tells ours from any other userdata */
@@ -38,6 +39,15 @@ static inline struct lp_obj *lp_toobj(lua_State *L, int index)
 	/* A light userdata has no length. */
 	struct lp_handle *h = lua_touserdata(L, index);
 	return h && lua_rawlen(L, index) >= sizeof *h && h->magic == (LP_HANDLE_MAGIC ^ (uintptr_t)h) ? h->obj : NULL;
+}
+
+/* For __gc: empties the handle and hands its count over; NULL: not one of ours, or empty. */
+static inline void *lp_handle_end(lua_State *L, int index)
+{
+	struct lp_obj *o = lp_toobj(L, index);
+	if (o)
+		((struct lp_handle *)lua_touserdata(L, index))->obj = NULL;
+	return o;
 }
 
 /* The object of class cls at argument index, or a Lua error that says what was expected; also

@@ -7,6 +7,7 @@
 #include "cancel.h"
 #include "handle.h"
 #include "lib.h"
+#include "own.h"
 #include "signals.h"
 #include "suspend.h"
 
@@ -199,10 +200,20 @@ static int deadline(lua_State *L)
 
 #else
 
+/* The scope as Lua code carries it. */
+static const char scope_key;
+
+struct scope {
+	struct lp_own own;
+	struct lp_limits out;
+};
+
 static struct lp_limits *check_scope(lua_State *L)
 {
-	luaL_checktype(L, 1, LUA_TUSERDATA);
-	return lua_touserdata(L, 1);
+	struct scope *scope = lp_own_test(L, 1, sizeof *scope, &scope_key);
+	if (!scope)
+		luaL_argerror(L, 1, "scope expected");
+	return &scope->out;
 }
 
 /* scope_begin(fn [, seconds]) -> scope: with the seconds a deadline, in which everything is held back at first; else a
@@ -220,7 +231,9 @@ static int scope_begin(lua_State *L)
 		lua_remove(L, 1);
 		mine = check_deadline(L);
 	}
-	struct lp_limits *out = lua_newuserdata(L, sizeof *out);
+	struct scope *scope = lua_newuserdata(L, sizeof *scope);
+	lp_own_set(scope, &scope_key);
+	struct lp_limits *out = &scope->out;
 	*out = lp_limits_of(s->exec->actor);
 	if (timed)
 		begin_deadline(s, out, 1, mine);

@@ -21,21 +21,25 @@
 /* ---- boxes ---- */
 
 struct box {
+	struct lp_own own;
 	void *packet; /* NULL: the box is free */
 };
 static const char box_key;
 
 static int box_gc(lua_State *L)
 {
-	struct box *b = lua_touserdata(L, 1);
-	lp_packet_free(b->packet);
-	b->packet = NULL;
+	struct box *b = lp_own_test(L, 1, sizeof *b, &box_key);
+	if (b) {
+		lp_packet_free(b->packet);
+		b->packet = NULL;
+	}
 	return 0;
 }
 
 static struct box *push_box(lua_State *L)
 {
 	struct box *b = lua_newuserdatauv(L, sizeof *b, 0);
+	lp_own_set(b, &box_key);
 	b->packet = NULL;
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TNIL) {
 		lua_pop(L, 1);
@@ -350,10 +354,11 @@ static int channel_tostring(lua_State *L)
 
 static int channel_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_channel *ch = (struct lp_channel *)h->obj;
-	h->obj = NULL;
-	if (ch && ch->obj.generation == lp_generation)
+	struct lp_channel *ch = lp_test(L, 1, &lp_channel_class);
+	if (!ch)
+		return 0;
+	lp_handle_end(L, 1);
+	if (ch->obj.generation == lp_generation)
 		lp_channel_handle_gone(ch);
 	else /* a child process: the threads that may hold its lock are not here */
 		lp_release(ch);

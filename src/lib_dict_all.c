@@ -140,8 +140,7 @@ static int dict_keys(lua_State *L)
 /* Upvalues: the state, the snapshot, where in it. */
 static int dict_next(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, lua_upvalueindex(2));
-	struct lp_blob *b = (struct lp_blob *)h->obj;
+	struct lp_blob *b = lp_check(L, lua_upvalueindex(2), &lp_blob_class);
 	size_t at = (size_t)lua_tonumber(L, lua_upvalueindex(3));
 	struct lp_dict_key key;
 	struct lp_dict_value v;
@@ -193,7 +192,9 @@ static const char wait_key;
 
 static int wait_gc(lua_State *L)
 {
-	struct lp_dict_wait *w = lua_touserdata(L, 1);
+	struct lp_dict_wait *w = lp_own_test(L, 1, sizeof *w, &wait_key);
+	if (!w)
+		return 0;
 	struct lp_blob *b = w->value.blob;
 	w->value.blob = NULL;
 	lp_release(b);
@@ -204,6 +205,7 @@ static struct lp_dict_wait *push_wait(lua_State *L)
 {
 	struct lp_dict_wait *w = lua_newuserdatauv(L, sizeof *w, 0);
 	memset(w, 0, sizeof *w);
+	lp_own_set(w, &wait_key);
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wait_key) == LUA_TNIL) {
 		lua_pop(L, 1);
 		lua_newtable(L);

@@ -29,7 +29,9 @@ void lp_job_clear(struct lp_job *job)
 
 static int job_gc(lua_State *L)
 {
-	lp_job_clear(lua_touserdata(L, 1));
+	struct lp_job *job = lp_own_test(L, 1, sizeof *job, &job_key);
+	if (job)
+		lp_job_clear(job);
 	return 0;
 }
 
@@ -37,6 +39,7 @@ struct lp_job *lp_push_job(lua_State *L)
 {
 	struct lp_job *job = lua_newuserdatauv(L, sizeof *job, 0);
 	*job = (struct lp_job){.fds = {-1, -1}};
+	lp_own_set(job, &job_key);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &job_key);
 	lua_setmetatable(L, -2);
 	return job;

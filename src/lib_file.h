@@ -9,6 +9,7 @@
 
 /* job: what a call holds besides Lua values; an error that jumps over it finds it in __gc. */
 struct lp_job {
+	struct lp_own own;
 	struct lp_bytes bytes;
 	int fds[2]; /* -1: none */
 };

@@ -161,6 +161,7 @@ struct lp_guard *lp_push_guard(lua_State *L)
 {
 	struct lp_guard *g = lua_newuserdatauv(L, sizeof *g, 0);
 	*g = (struct lp_guard){0};
+	lp_own_set(g, &guard_key);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &guard_key);
 	lua_setmetatable(L, -2);
 	return g;
@@ -168,14 +169,8 @@ struct lp_guard *lp_push_guard(lua_State *L)
 
 static struct lp_guard *check_guard(lua_State *L)
 {
-	struct lp_guard *g = lua_touserdata(L, 1);
-	bool is_guard = false;
-	if (g && lua_getmetatable(L, 1)) {
-		lua_rawgetp(L, LUA_REGISTRYINDEX, &guard_key);
-		is_guard = lua_rawequal(L, -1, -2);
-		lua_pop(L, 2);
-	}
-	if (!is_guard)
+	struct lp_guard *g = lp_own_test(L, 1, sizeof *g, &guard_key);
+	if (!g)
 		luaL_argerror(L, 1, lua_pushfstring(L, "guard expected, got %s", luaL_typename(L, 1)));
 	return g;
 }
@@ -217,5 +212,6 @@ void lp_open_guard(lua_State *L, int state)
 	lua_setfield(L, -2, "__index");
 	lua_pushliteral(L, "lua-pool.guard");
 	lua_setfield(L, -2, "__name");
+	lp_own_protect(L, "lua-pool.guard");
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &guard_key);
 }

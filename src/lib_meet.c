@@ -3,11 +3,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "own.h"
 #include "state.h"
 
 static const char meet_key; /* registry: the metatable */
 
 struct meeting {
+	struct lp_own own;
 	struct lp_meet meet;
 	int fd;              /* our end; -1: none. Given to whoever takes it. */
 	uint32_t generation; /* the process that made it: a child leaves the name to its parent */
@@ -15,16 +17,10 @@ struct meeting {
 
 static struct meeting *check_meeting(lua_State *L)
 {
-	struct meeting *m = lua_touserdata(L, 1);
-	if (m && lua_getmetatable(L, 1)) {
-		lua_rawgetp(L, LUA_REGISTRYINDEX, &meet_key);
-		bool ours = lua_rawequal(L, -1, -2);
-		lua_pop(L, 2);
-		if (ours)
-			return m;
-	}
-	luaL_argerror(L, 1, "meeting expected");
-	return NULL;
+	struct meeting *m = lp_own_test(L, 1, sizeof *m, &meet_key);
+	if (!m)
+		luaL_argerror(L, 1, "meeting expected");
+	return m;
 }
 
 static void leave(struct meeting *m)
@@ -49,6 +45,7 @@ static int meet(lua_State *L)
 {
 	const char *folder = luaL_checkstring(L, 1);
 	struct meeting *m = lua_newuserdatauv(L, sizeof *m, 0);
+	lp_own_set(m, &meet_key);
 	m->meet.fd = m->fd = -1;
 	m->meet.path[0] = '\0';
 	m->generation = lp_generation;
@@ -110,6 +107,7 @@ void lp_open_meet(lua_State *L, int state)
 	luaL_setfuncs(L, methods, 0);
 	lua_pushvalue(L, -1);
 	lua_setfield(L, -2, "__index");
+	lp_own_protect(L, "lua-pool.meeting");
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &meet_key);
 	luaL_setfuncs(L, functions, 0);
 }

@@ -65,6 +65,32 @@ static int misc_names_looked(lua_State *L)
 	return 1;
 }
 
+/* metamethods that `<close>` and a call use, whatever __metatable hides: closer(v) -> its __close, or nil; callable(v) ->
+ * boolean. */
+static int misc_closer(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	if (!luaL_getmetafield(L, 1, "__close"))
+		lua_pushnil(L);
+	return 1;
+}
+
+static int misc_callable(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	lua_pushboolean(L, lua_isfunction(L, 1) || luaL_getmetafield(L, 1, "__call"));
+	return 1;
+}
+
+/* kind(v) -> "event" of an event of ours, else its type. */
+static int misc_kind(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	struct lp_obj *o = lp_toobj(L, 1);
+	lua_pushstring(L, o ? lp_class_short_name(o->cls) : luaL_typename(L, 1));
+	return 1;
+}
+
 static int misc_is_future(lua_State *L)
 {
 	lua_pushboolean(L, lp_test(L, 1, &lp_task_class) != NULL);
@@ -113,7 +139,8 @@ void lp_open_misc(lua_State *L, int state)
 {
 	static const char *const blocking[] = {"wait_any", NULL};
 	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
-		{"sendable", misc_sendable}, {"names_looked", misc_names_looked}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
+		{"sendable", misc_sendable}, {"names_looked", misc_names_looked}, {"closer", misc_closer}, {"callable", misc_callable},
+		{"kind", misc_kind}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_blocking_fields(L, state, -1, blocking);

@@ -107,7 +107,7 @@ static int guard_done(lua_State *L, struct lp_state *s, struct lp_node *n, int a
 	struct lp_guard *g = lua_touserdata(L, -1);
 	struct lp_mtx *m = (struct lp_mtx *)n->obj;
 	lp_mtx_entered(m, n->value);
-	*g = (struct lp_guard){.obj = lp_retain(m), .actor = n->value, .serial = m->serial, .give_back = give_back};
+	*g = (struct lp_guard){.own = g->own, .obj = lp_retain(m), .actor = n->value, .serial = m->serial, .give_back = give_back};
 	if (!n->result)
 		return 1;
 	lua_pushliteral(L, "abandoned");
@@ -162,10 +162,11 @@ static int mutex_tostring(lua_State *L)
 
 static int mutex_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_mtx *m = (struct lp_mtx *)h->obj;
-	h->obj = NULL;
-	if (m && m->obj.generation == lp_generation)
+	struct lp_mtx *m = lp_test(L, 1, &lp_mtx_class);
+	if (!m)
+		return 0;
+	lp_handle_end(L, 1);
+	if (m->obj.generation == lp_generation)
 		lp_mtx_handle_gone(m, lp_state(L)->exec);
 	lp_release(m);
 	return 0;

@@ -217,22 +217,12 @@ static int named_finish(lua_State *L)
 	return 1;
 }
 
-static int place_gc(lua_State *L)
-{
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_obj *o = h->obj;
-	h->obj = NULL;
-	lp_release(o);
-	return 0;
-}
-
 void lp_open_named(lua_State *L, int state)
 {
-	static const luaL_Reg meta[] = {{"__gc", place_gc}, {NULL, NULL}};
 	static const char *const blocking[] = {"named_begin", NULL};
 	static const luaL_Reg functions[] = {{"named_begin", named_begin}, {"named_finish", named_finish}, {NULL, NULL}};
 	lua_pushvalue(L, state);
-	lp_handle_class(L, &place_class, NULL, meta, 1);
+	lp_handle_class(L, &place_class, NULL, NULL, 1);
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_blocking_fields(L, state, -1, blocking);

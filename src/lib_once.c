@@ -145,10 +145,11 @@ static int once_tostring(lua_State *L)
 
 static int once_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_once *o = (struct lp_once *)h->obj;
-	h->obj = NULL;
-	if (o && o->mutex.obj.generation == lp_generation)
+	struct lp_once *o = lp_test(L, 1, &once_class);
+	if (!o)
+		return 0;
+	lp_handle_end(L, 1);
+	if (o->mutex.obj.generation == lp_generation)
 		lp_mtx_handle_gone(&o->mutex, lp_state(L)->exec);
 	lp_release(o);
 	return 0;

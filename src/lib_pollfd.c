@@ -14,6 +14,7 @@ static const char pollers_key, poller_key;
 
 /* Lives as long as the future's handle, in a table with weak keys. */
 struct poller {
+	struct lp_own own;
 	struct lp_later later;
 	struct lp_waiting waiting;
 	struct lp_node node;
@@ -25,7 +26,9 @@ struct poller {
 
 static int poller_gc(lua_State *L)
 {
-	struct poller *p = lua_touserdata(L, 1);
+	struct poller *p = lp_own_test(L, 1, sizeof *p, &poller_key);
+	if (!p)
+		return 0;
 	if (p->live && p->generation == lp_generation) {
 		lp_wait_leave(&p->exec, &p->waiting, lp_wait_give_up(&p->later.wait));
 		lp_inbox_forget(&p->later);
@@ -41,6 +44,7 @@ static struct poller *push_poller(lua_State *L, struct lp_task *t)
 {
 	struct poller *p = lua_newuserdatauv(L, sizeof *p, 0);
 	memset(p, 0, sizeof *p);
+	lp_own_set(p, &poller_key);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &poller_key);
 	lua_setmetatable(L, -2);
 	struct lp_inbox *inbox = lp_inbox_new();
@@ -67,8 +71,8 @@ static int future_pollfd(lua_State *L)
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &pollers_key);
 	lua_pushvalue(L, 1);
 	lua_rawget(L, 2);
-	struct poller *p = lua_touserdata(L, 3);
-	if (!p || p->generation != lp_generation) {
+	struct poller *p = lp_own_test(L, 3, sizeof *p, &poller_key);
+	if (!p || !p->live || p->generation != lp_generation) {
 		p = push_poller(L, t);
 		lua_pushvalue(L, 1);
 		lua_pushvalue(L, -2);

@@ -8,24 +8,32 @@
 
 static const char report_key;
 
+struct box {
+	struct lp_own own;
+	struct lp_report *report;
+};
+
 static int report_gc(lua_State *L)
 {
-	struct lp_report **box = lua_touserdata(L, 1);
-	lp_report_free(*box);
-	*box = NULL;
+	struct box *box = lp_own_test(L, 1, sizeof *box, &report_key);
+	if (box) {
+		lp_report_free(box->report);
+		box->report = NULL;
+	}
 	return 0;
 }
 
 /* The anchor, then the report. */
 static struct lp_report *push_report(lua_State *L)
 {
-	struct lp_report **box = lua_newuserdatauv(L, sizeof *box, 0);
-	*box = NULL;
+	struct box *box = lua_newuserdatauv(L, sizeof *box, 0);
+	lp_own_set(box, &report_key);
+	box->report = NULL;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &report_key);
 	lua_setmetatable(L, -2);
-	if (!(*box = lp_report_new(NULL)))
+	if (!(box->report = lp_report_new(NULL)))
 		luaL_error(L, "not enough memory");
-	return *box;
+	return box->report;
 }
 
 static void set_place(lua_State *L, const char *field, const char *source, int line)
@@ -125,8 +133,7 @@ static int report(lua_State *L)
 			luaL_addstring(&b, "\nand more");
 		luaL_pushresult(&b);
 	}
-	struct lp_report **box = lua_touserdata(L, 1);
-	*box = NULL; /* what it holds goes now */
+	((struct box *)lua_touserdata(L, 1))->report = NULL; /* what it holds goes now */
 	lp_report_free(r);
 	return 1;
 }

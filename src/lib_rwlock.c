@@ -119,7 +119,8 @@ static int guard_done(lua_State *L, struct lp_state *s, struct lp_node *n, int a
 	struct lp_guard *g = lua_touserdata(L, -1);
 	struct lp_rwhold *h = n->value;
 	lp_rwlock_entered(h);
-	*g = (struct lp_guard){.obj = lp_retain(n->obj), .actor = h->actor, .serial = h->serial, .give_back = give_back};
+	*g = (struct lp_guard){.own = g->own, .obj = lp_retain(n->obj), .actor = h->actor, .serial = h->serial,
+		.give_back = give_back};
 	if (!n->result)
 		return 1;
 	lua_pushliteral(L, "abandoned");
@@ -190,10 +191,11 @@ static int rwlock_tostring(lua_State *L)
 
 static int rwlock_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_rwlock *rw = (struct lp_rwlock *)h->obj;
-	h->obj = NULL;
-	if (rw && rw->obj.generation == lp_generation)
+	struct lp_rwlock *rw = lp_test(L, 1, &lp_rwlock_class);
+	if (!rw)
+		return 0;
+	lp_handle_end(L, 1);
+	if (rw->obj.generation == lp_generation)
 		lp_rwlock_handle_gone(rw, lp_state(L)->exec);
 	lp_release(rw);
 	return 0;

@@ -12,6 +12,7 @@
 #include "lib.h"
 
 struct selection {
+	struct lp_own own;
 	int n;                        /* nodes that are filled */
 	const struct lp_kind **kinds; /* of each, behind the nodes */
 	struct lp_node nodes[];
@@ -35,7 +36,9 @@ static void clear(struct selection *sel)
 
 static int selection_gc(lua_State *L)
 {
-	clear(lua_touserdata(L, 1));
+	struct selection *sel = lp_own_test(L, 1, sizeof *sel, &selection_key);
+	if (sel)
+		clear(sel);
 	return 0;
 }
 
@@ -43,6 +46,7 @@ static struct selection *push_selection(lua_State *L, int n)
 {
 	size_t nodes = (size_t)n * sizeof(struct lp_node);
 	struct selection *sel = lua_newuserdatauv(L, sizeof *sel + nodes + (size_t)n * sizeof *sel->kinds, 0);
+	lp_own_set(sel, &selection_key);
 	sel->n = 0;
 	sel->kinds = (const struct lp_kind **)(void *)((char *)sel->nodes + nodes);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &selection_key);

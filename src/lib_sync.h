@@ -2,6 +2,7 @@
 #ifndef LP_LIB_SYNC_H
 #define LP_LIB_SYNC_H
 
+#include "own.h"
 #include "suspend.h"
 
 /* The one who waits and owns: the running task, or this Lua state. Raises while the state closes. */
@@ -36,6 +37,7 @@ void lp_set_with(lua_State *L, int state, const struct lp_class *cls, const char
 /* guard: for `local g <close> = m:guard()`. Its end gives back what it was made for if that is still held.
  * Pushes an empty one, to be filled when the lock is taken. */
 struct lp_guard {
+	struct lp_own own;
 	struct lp_obj *obj;       /* counted; NULL: empty or released */
 	struct lp_actor *actor;   /* who took it: only compared */
 	uint32_t serial;          /* of the taking */

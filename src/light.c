@@ -17,9 +17,11 @@
 
 #include "host.h"
 #include "mutex.h"
+#include "own.h"
 #include "suspend.h"
 
 struct light {
+	struct lp_own own;
 	struct lp_exec exec;
 	struct lp_actor actor;
 	struct lp_state *s;
@@ -58,7 +60,9 @@ static bool has_left(struct light *light)
 
 static int light_gc(lua_State *L)
 {
-	struct light *light = lua_touserdata(L, 1);
+	struct light *light = lp_own_end(L, 1, sizeof *light, &light_key);
+	if (!light)
+		return 0;
 	struct lp_state *s = light->s;
 	clear(light);
 	lp_host_remove_light(&light->exec);
@@ -85,6 +89,7 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 {
 	struct light *light = lua_newuserdatauv(L, sizeof *light, 0);
 	memset(light, 0, sizeof *light);
+	lp_own_set(light, &light_key);
 	lp_actor_init(&light->actor);
 	atomic_store(&light->actor.exec, &light->exec);
 	light->exec.actor = &light->actor;
@@ -176,7 +181,7 @@ static int choose(lua_State *L)
 		holds = lua_tothread(L, 3) == L;
 		lua_pushvalue(L, 3);
 		lp_push_light(L);
-		struct light *light = lua_touserdata(L, -1);
+		struct light *light = lp_own_test(L, -1, sizeof *light, &light_key);
 		if (!light) {
 			lua_pushvalue(L, 3);
 			light = make_light(L, s);

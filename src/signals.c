@@ -207,6 +207,14 @@ static int same_class(lua_State *L)
 	return 1;
 }
 
+/* They live as long as the process, so their handles keep nothing alive; and one that was emptied by hand while it travels
+ * as an error would not end its task any more. */
+static int stays(lua_State *L)
+{
+	(void)L;
+	return 0;
+}
+
 static int cancelled_tostring(lua_State *L)
 {
 	lua_pushliteral(L, "cancelled");
@@ -219,10 +227,20 @@ static int timeout_tostring(lua_State *L)
 	return 1;
 }
 
+#if LP_LUAJIT
+/* stop_again(): raises the error with which this task is being ended. Pushed afresh: nobody can have spoilt it. */
+static int stop_again(lua_State *L)
+{
+	luaL_checkstack(L, 4, NULL);
+	lp_push(L, &own_cancelled);
+	return lua_error(L);
+}
+#endif
+
 void lp_open_signals(lua_State *L, int state)
 {
-	static const luaL_Reg cancelled[] = {{"__tostring", cancelled_tostring}, {"__eq", same_class}, {NULL, NULL}};
-	static const luaL_Reg timeout[] = {{"__tostring", timeout_tostring}, {"__eq", same_class}, {NULL, NULL}};
+	static const luaL_Reg cancelled[] = {{"__tostring", cancelled_tostring}, {"__eq", same_class}, {"__gc", stays}, {NULL, NULL}};
+	static const luaL_Reg timeout[] = {{"__tostring", timeout_tostring}, {"__eq", same_class}, {"__gc", stays}, {NULL, NULL}};
 	(void)state;
 	lp_handle_class(L, &cancelled_class, NULL, cancelled, 0);
 	lp_handle_class(L, &timeout_class, NULL, timeout, 0);
@@ -233,8 +251,8 @@ void lp_open_signals(lua_State *L, int state)
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &telling_key);
 	lua_setfield(L, -2, "telling");
-	lp_push(L, &own_cancelled);
-	lua_setfield(L, -2, "own_stop");
+	lua_pushcfunction(L, stop_again);
+	lua_setfield(L, -2, "stop_again");
 #endif
 	lp_push(L, &lp_cancelled_value);
 	lua_setfield(L, -2, "CANCELLED");

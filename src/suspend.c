@@ -4,6 +4,7 @@
 #include "cancel.h"
 #include "inbox.h"
 #include "host.h"
+#include "own.h"
 #include "worker.h"
 
 const char lp_loop_ask, lp_loop_suspend, lp_loop_life, lp_loop_sweep;
@@ -17,6 +18,7 @@ static const char record_key, prepare_key;
  * earlier gives the wait up at once, so that what it was given goes on to others and no report tells of the dead: the
  * adapter whose loop has killed it (give_up), the report, and the next call of a coroutine that is used again. */
 struct record {
+	struct lp_own own;
 	struct lp_later later;
 	struct lp_waiting waiting;   /* its wait is later.wait */
 	struct lp_state *s;
@@ -102,7 +104,9 @@ static void give_up(struct record *r)
 /* The coroutine was closed or is collected while it waits. */
 static int record_gc(lua_State *L)
 {
-	struct record *r = lua_touserdata(L, 1);
+	struct record *r = lp_own_test(L, 1, sizeof *r, &record_key);
+	if (!r)
+		return 0;
 	if (r->live)
 		give_up(r);
 	else
@@ -215,6 +219,7 @@ static int prepare(lua_State *L)
 		.s = s, .exec = s->exec, .co = L, .then = q->then, .deadline = q->deadline, .shielded = q->shielded,
 		.generation = lp_generation, .top = top - 1,
 	};
+	lp_own_set(r, &record_key);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key);
 	lua_setmetatable(L, -2);
 	lua_createtable(L, KEPT + top - 1, 0);
@@ -337,14 +342,16 @@ static int push_mark(lua_State *L, struct record *r, int record)
 /* give_up_record(record): the adapter's wait has raised. */
 static int give_up_record(lua_State *L)
 {
-	struct record *r = lua_touserdata(L, 1);
-	return r->live ? record_gc(L) : 0;
+	struct record *r = lp_own_test(L, 1, sizeof *r, &record_key);
+	return r && r->live ? record_gc(L) : 0;
 }
 
 /* resume_record(record): by the Lua function around, after its coroutine was resumed. */
 static int resume_record(lua_State *L)
 {
-	struct record *r = lua_touserdata(L, 1);
+	struct record *r = lp_own_test(L, 1, sizeof *r, &record_key);
+	if (!r)
+		return luaL_argerror(L, 1, "the record of a wait expected");
 	if (!r->live)
 		return was_given_up(L);
 	int answer = look(L, r);

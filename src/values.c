@@ -4,9 +4,13 @@
 #include "pin.h"
 #include "values_int.h"
 
+static const char values_key;
+
 static int values_gc(lua_State *L)
 {
-	struct lp_values *v = lua_touserdata(L, 1);
+	struct lp_values *v = lp_own_test(L, 1, sizeof *v, &values_key);
+	if (!v)
+		return 0;
 	lp_map_free(&v->scratch.map);
 	for (int i = 0; i < LP_KNOWN; i++) {
 		lp_release(v->known[i].code);
@@ -21,8 +25,7 @@ static int values_gc(lua_State *L)
 
 struct lp_values *lp_values_open(lua_State *L)
 {
-	static const char key;
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA) {
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &values_key) == LUA_TUSERDATA) {
 		struct lp_values *v = lua_touserdata(L, -1);
 		lua_pop(L, 1);
 		return v;
@@ -30,6 +33,7 @@ struct lp_values *lp_values_open(lua_State *L)
 	lua_pop(L, 1);
 	struct lp_values *v = lua_newuserdatauv(L, sizeof *v, 0);
 	memset(v, 0, sizeof *v);
+	lp_own_set(v, &values_key);
 	lua_newtable(L);
 	lua_pushcfunction(L, values_gc);
 	lua_setfield(L, -2, "__gc");
@@ -43,7 +47,7 @@ struct lp_values *lp_values_open(lua_State *L)
 	lua_pushglobaltable(L);
 	v->globals = lua_topointer(L, -1);
 	lua_pop(L, 1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &values_key);
 	return v;
 }
 

@@ -8,6 +8,7 @@
 #ifndef LP_VALUES_INT_H
 #define LP_VALUES_INT_H
 
+#include "own.h"
 #include "values.h"
 
 enum lp_tag {
@@ -56,6 +57,7 @@ struct lp_map {
 };
 
 struct lp_scratch {
+	struct lp_own own;
 	struct lp_map map;
 	uint32_t ordinals;
 	int keep;        /* stack index of a table of temporaries that must outlive the encoding; nil: none so far */
@@ -65,6 +67,7 @@ struct lp_scratch {
 struct lp_pins;
 
 struct lp_values {
+	struct lp_own own;
 	struct lp_scratch scratch;
 	bool in_user_code;      /* a __pool_encode runs: its own sends use a scratch of their own */
 	/* Registry references of tables. */
