@@ -61,7 +61,7 @@ local function complete(o)
 		cancel_grace = o.cancel_grace or 1,
 		exit_timeout = o.exit_timeout or 5,
 		task_timeout = o.task_timeout,
-		jit_checked = o.jit == "checked",
+		jit_checked = worker.interprets(o),
 		silent = o.on_error == false,
 		reports = type(o.on_error) == "function",
 		name = o.name or "lua-pool",
@@ -74,6 +74,10 @@ end
 
 local function checked(opts, what)
 	local o = options.check(opts, options.pool, what, 3)
+	if o.memory_limit and o.jit == true and rawget(_G, "jit") then
+		error(("%s: option 'jit' must be \"checked\" where there is a 'memory_limit': code that LuaJIT has compiled does not survive it"):format(
+			what), 3)
+	end
 	if o.max_threads and o.max_threads < (o.workers or workers_by_default()) then
 		error(("%s: option 'max_threads' (%d) must be at least 'workers' (%d)"):format(what, o.max_threads,
 			o.workers or workers_by_default()), 3)

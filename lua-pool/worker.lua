@@ -118,7 +118,11 @@ local function prelude(config, core)
 		local popen, child = io.popen, core.child
 		io.popen = function(...) return child(popen, ...) end
 	end
-	if config.jit == "checked" and jit then jit.off() jit.flush() end
+	if config.interprets and jit then
+		local on = jit.on
+		-- Of single functions it means what it meant; nothing turns the whole compiler on again.
+		jit.on = function(f, ...) if f ~= nil then return on(f, ...) end end
+	end
 	if config.libs then
 		local keep = {}
 		for _, name in ipairs(config.libs) do keep[name] = true end
@@ -142,6 +146,12 @@ function worker.prelude()
 	return prelude
 end
 
+--- Do these workers only interpret? Asked for, so that all loops can be stopped; or because memory is limited: LuaJIT's compiled
+--- code, in which an allocation fails again and again, ends with a segmentation fault.
+function worker.interprets(options)
+	return options.jit == "checked" or options.memory_limit ~= nil and options.memory_limit > 0
+end
+
 --- What the prelude is told: taken from the state that creates the pool, when it creates it.
 function worker.config(core, options)
 	local preload = {}
@@ -154,7 +164,7 @@ function worker.config(core, options)
 	return {
 		path = package.path, cpath = package.cpath, preload = preload,
 		init = options.init, finish = options.finish, on_error = options.on_error or nil,
-		libs = options.libs, jit = options.jit,
+		libs = options.libs, interprets = worker.interprets(options),
 	}
 end
 

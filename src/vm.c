@@ -66,6 +66,10 @@ static int vm_setup(lua_State *L)
 	struct lp_worker *w = lua_touserdata(L, 1);
 	lua_settop(L, 0);
 	luaL_openlibs(L);
+#if LP_LUAJIT
+	if (w->pool->opt.jit_checked) /* before any Lua code runs */
+		luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+#endif
 	w->state = lp_state_open(L);
 	w->state->L = L;
 	w->state->exec = &w->exec;
