@@ -12,6 +12,7 @@ local attack = [[
 local function attack(n, seed, path, hidden)
 	local pool = require "lua-pool"
 	local core = require "lua-pool.core"
+	if pool.worker_id() == 0 then pool.configure { on_error = false } end
 	math.randomseed(seed)
 	local function nothing() end
 	local function make()
@@ -19,7 +20,7 @@ local function attack(n, seed, path, hidden)
 			event = pool.event(), channel = pool.channel(2), counter = pool.counter(1), mutex = pool.mutex(), condition = pool.condition(),
 			semaphore = pool.semaphore(1), rwlock = pool.rwlock(), barrier = pool.barrier(2), once = pool.once(nothing),
 			array = pool.array("f64", 4), buffer = pool.buffer(8), dict = pool.dict(), timer = pool.timer(60), group = pool.group(),
-			pool = pool.new { workers = 1 }, file = pool.fs.open(path), CANCELLED = pool.CANCELLED, TIMEOUT = pool.TIMEOUT,
+			pool = pool.new { workers = 1, on_error = false }, file = pool.fs.open(path), CANCELLED = pool.CANCELLED, TIMEOUT = pool.TIMEOUT,
 			future = pool.async(nothing), tempdir = pool.fs.tempdir and pool.fs.tempdir(), transfer = pool.transfer(pool.buffer(8)),
 		}
 		objects.guard = objects.mutex:guard()
