@@ -94,6 +94,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_signals(L, state);
 	lp_open_future(L, state);
 	lp_open_pollfd(L, state);
+	lp_open_ends(L, state);
 	lp_open_pool(L, state);
 	lp_open_event(L, state);
 	lp_open_channel(L, state);

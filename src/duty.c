@@ -23,12 +23,13 @@ static void count_time(_Atomic uint64_t buckets[32], lp_time duration)
 	lp_count(&buckets[log2 < 31 ? log2 : 31]);
 }
 
-void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
+void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time limit)
 {
 	lp_time timeout = w->pool->opt.task_timeout;
-	if (timeout != LP_FOREVER) {
-		t->actor.deadline = lp_now() + timeout;
-		lp_monitor_deadline(t->actor.deadline);
+	if (timeout != LP_FOREVER || limit != LP_FOREVER) {
+		lp_time own = timeout == LP_FOREVER ? LP_FOREVER : lp_now() + timeout;
+		t->limit = t->actor.deadline = own < limit ? own : limit;
+		lp_monitor_deadline(t->limit);
 	}
 	lp_time began = t->submitted ? lp_now() : 0;
 	if (began)
@@ -62,7 +63,7 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t)
 static void take_on(struct lp_worker *w, struct lp_task *t)
 {
 	if (lp_task_begin(t))
-		lp_worker_run(w, w->L, t);
+		lp_worker_run(w, w->L, t, LP_FOREVER);
 	else if (t->lost)
 		lp_run_report(w, t);
 	else

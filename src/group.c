@@ -56,6 +56,16 @@ struct lp_task *lp_group_next_pending(struct lp_group *g)
 	}
 }
 
+void lp_group_put_back(struct lp_group *g, struct lp_task *t)
+{
+	lp_lock(&g->lock);
+	if (g->first > 0 && g->first < g->end)
+		g->pending[--g->first] = lp_retain(t);
+	else if (lp_group_left(g) > 0) /* else nothing would take it out again */
+		note_pending(g, t);
+	lp_unlock(&g->lock);
+}
+
 /* ---- the limit ---- */
 
 static void hold(struct lp_group *g, struct lp_task *t)

@@ -48,6 +48,8 @@ void lp_group_cancel(struct lp_group *g);
 /* The longest pending member that is in the pool's queue, for one who awaits the group to run it; the count is the
  * caller's. NULL: there is none. */
 struct lp_task *lp_group_next_pending(struct lp_group *g);
+/* It has not begun after all. */
+void lp_group_put_back(struct lp_group *g, struct lp_task *t);
 /* The first member that failed, retained, or NULL. */
 struct lp_task *lp_group_failed(struct lp_group *g);
 

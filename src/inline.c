@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "cancel.h"
+#include "ends.h"
+#include "group.h"
+#include "handle.h"
 
 static lua_State *take_coroutine(lua_State *L, struct lp_worker *w)
 {
@@ -29,16 +32,60 @@ static void give_coroutine(lua_State *L, struct lp_worker *w, lua_State *co)
 	lua_rawsetp(L, LUA_REGISTRYINDEX, co);
 }
 
-bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool any)
+/* ---- whom a worker runs in the place of a task that waits for it ----
+ *
+ * While the child runs, the waiter cannot go on, whatever else happens. So it is done
+ *  - in a wait that needs the end of this very child and of no other: the wait for one, for the last that is left, for all
+ *    of a group, which cancels them when one fails; or else when no thread can be had for it (LP_CALLED);
+ *  - for descendants of the waiter, which end with it when it is cancelled; for others only as the last resort;
+ *  - under a time limit only for descendants, which are stopped when the time is up: that of the waiter's task freely, since
+ *    it ends then itself; that of a wait or a scope, after which the waiter would go on and its child as well, only when it
+ *    would never begin otherwise. */
+
+enum { LEAST_TIME = LP_SECOND / 10 }; /* a shorter wait only looks: it would stop what it lets begin */
+
+static bool can_begin(struct lp_worker *w, struct lp_task *t)
 {
-	struct lp_worker *w = s->worker;
-	struct lp_task *me = lp_current_task(s);
-	if (!me || me->actor.deadline != LP_FOREVER || t->pool != w->pool || lp_task_state(t) != LP_PENDING || lp_stack_left() < LP_TASK_STACK)
+	return t->pool == w->pool && lp_task_state(t) == LP_PENDING &&
+		atomic_load_explicit(&t->place, memory_order_relaxed) == LP_QUEUED;
+}
+
+/* LuaJIT's compiled loops cannot be stopped. */
+static bool can_be_stopped(struct lp_worker *w)
+{
+	return !LP_LUAJIT || w->pool->opt.jit_checked;
+}
+
+/* *limit: when it has to be stopped. */
+static bool is_needed(struct lp_worker *w, struct lp_task *me, struct lp_task *t, lp_time *limit)
+{
+	*limit = lp_actor_until(&me->actor, LP_FOREVER);
+	if (*limit != LP_FOREVER && (*limit != me->limit || !can_be_stopped(w)))
 		return false;
-	if (atomic_load_explicit(&t->place, memory_order_relaxed) != LP_QUEUED)
+	return can_begin(w, t) && lp_task_descends(t, me->token);
+}
+
+/* The same when nobody else can run it. */
+static bool is_last_resort(struct lp_worker *w, struct lp_task *me, struct lp_task *t, lp_time deadline, lp_time *limit)
+{
+	if (!can_begin(w, t))
 		return false;
-	if (!any && !lp_task_descends(t, me->token))
-		return false;
+	*limit = lp_actor_until(&me->actor, deadline);
+	if (*limit == LP_FOREVER || lp_task_descends(t, me->token))
+		return *limit == LP_FOREVER || *limit == me->limit || *limit - lp_now() >= LEAST_TIME;
+	bool own = *limit == me->limit; /* it is not for others that our time is up: they have a limit of their own */
+	*limit = LP_FOREVER;
+	return own;
+}
+
+static bool room_for_another(void)
+{
+	return lp_stack_left() >= LP_TASK_STACK;
+}
+
+/* True: it has ended. */
+static bool run_here(lua_State *L, struct lp_worker *w, struct lp_task *t, lp_time limit)
+{
 	if (!lua_checkstack(L, 4))
 		return false;
 	lua_State *co = take_coroutine(L, w); /* may raise (memory): nothing has begun */
@@ -46,13 +93,108 @@ bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool 
 		give_coroutine(L, w, co);
 		return lp_task_ended(t);
 	}
-	lp_hand_over(&me->actor, false); /* this is a wait */
+	lp_hand_over(w->exec.actor, false); /* this is a wait */
 	lp_count(&w->counts.inlined);
 	lp_pool_leave_room(w->pool, t);
 	lp_pool_cancelled_entry(w->pool); /* its place in the queue is a tombstone now */
-	lp_worker_run(w, co, t);
+	lp_worker_run(w, co, t, limit);
 	give_coroutine(L, w, co);
 	return true;
+}
+
+bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t)
+{
+	struct lp_worker *w = s->worker;
+	struct lp_task *me = lp_current_task(s);
+	lp_time limit;
+	if (!me || !room_for_another())
+		return false;
+	/* One without a thread is never called. */
+	if (!is_needed(w, me, t, &limit) &&
+		(w->has_thread || !lp_pool_full(w->pool) || !is_last_resort(w, me, t, LP_FOREVER, &limit)))
+		return false;
+	return run_here(L, w, t, limit);
+}
+
+/* What the node waits for that could be begun here; its count is the caller's. */
+static struct lp_task *find_resort(struct lp_worker *w, struct lp_task *me, struct lp_node *n, lp_time deadline, lp_time *limit)
+{
+	struct lp_task *t = NULL;
+	if (n->obj->cls == &lp_task_class)
+		t = lp_retain(n->obj);
+	else if (n->obj->cls == &lp_ends_class && (t = lp_ends_pending((struct lp_ends *)n->obj)))
+		lp_retain(t);
+	else if (n->obj->cls == &lp_group_class)
+		t = lp_group_next_pending((struct lp_group *)n->obj);
+	if (!t || is_last_resort(w, me, t, deadline, limit))
+		return t;
+	if (n->obj->cls == &lp_group_class)
+		lp_group_put_back((struct lp_group *)n->obj, t);
+	lp_release(t);
+	return NULL;
+}
+
+bool lp_worker_may_help(struct lp_worker *w, bool *late)
+{
+	struct lp_exec *e = &w->exec;
+	struct lp_task *me = e->actor && e->actor->is_task ? lp_entry(e->actor, struct lp_task, actor) : NULL, *t = NULL;
+	if (!me || !e->asleep || !room_for_another())
+		return false;
+	lp_time limit;
+	for (int i = 0; i < e->nnodes && !t; i++) {
+		t = find_resort(w, me, &e->nodes[i], e->deadline, &limit);
+		if (t && e->nodes[i].obj->cls == &lp_group_class)
+			lp_group_put_back((struct lp_group *)e->nodes[i].obj, t);
+	}
+	if (!t)
+		return false;
+	/* Another of several may end before that one, if anybody runs it; and what runs here is stopped when the time is up. */
+	struct lp_obj *o = e->nodes[0].obj;
+	bool one = e->nnodes == 1 && (o->cls != &lp_ends_class || lp_ends_last((struct lp_ends *)o) == t);
+	limit = lp_actor_until(&me->actor, e->deadline);
+	*late = !one || (limit != LP_FOREVER && limit != me->limit);
+	lp_release(t);
+	return true;
+}
+
+struct help {
+	struct lp_state *s;
+	struct lp_node *nodes;
+	int n;
+	lp_time deadline;
+	bool over;
+};
+
+static int help(lua_State *L)
+{
+	struct help *h = lua_touserdata(L, 1);
+	struct lp_worker *w = h->s->worker;
+	struct lp_task *me = lp_current_task(h->s), *t = NULL;
+	struct lp_handle *anchor = lp_handle_new(L, &lp_task_class);
+	lp_time limit = LP_FOREVER;
+	for (int i = 0; i < h->n && !t; i++)
+		t = find_resort(w, me, &h->nodes[i], h->deadline, &limit);
+	if (!t)
+		return 0; /* somebody was faster */
+	anchor->obj = &t->obj;
+	/* It was stopped because our time is up: that is what there is to say, not how it ended. */
+	h->over = run_here(L, w, t, limit) && limit == h->deadline && limit != LP_FOREVER &&
+		lp_task_state(t) == LP_FAILED && lp_now() >= limit;
+	return 0;
+}
+
+bool lp_worker_help(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool *over)
+{
+	struct help h = {s, nodes, n, deadline, false};
+	if (!lua_checkstack(L, 3)) {
+		*over = false;
+		return true;
+	}
+	lua_pushcfunction(L, help);
+	lua_pushlightuserdata(L, &h);
+	bool ok = lua_pcall(L, 1, 0, 0) == LUA_OK;
+	*over = h.over;
+	return ok;
 }
 
 /* ---- workers without a thread ---- */

@@ -31,14 +31,11 @@ static int wait_for(lua_State *L, lp_then done)
 	struct lp_node node = {.obj = &t->obj};
 	if (lp_task_ended(t))
 		return done(L, s, &node, 0);
-	if (s->worker && deadline == LP_FOREVER) {
-		bool any = lp_task_state(t) == LP_PENDING && lp_pool_capped(s->worker->pool);
-		if (lp_worker_inline(L, s, t, any)) {
-			if (lp_interrupted(s->exec)) /* it was asked while the child ran on top of it */
-				lp_raise_interrupt(L, s);
-			if (lp_task_ended(t))
-				return done(L, s, &node, 0);
-		}
+	if (s->worker && deadline == LP_FOREVER && lp_worker_inline(L, s, t)) {
+		if (lp_interrupted(s->exec)) /* it was asked while the child ran on top of it */
+			lp_raise_interrupt(L, s);
+		if (lp_task_ended(t))
+			return done(L, s, &node, 0);
 	}
 	if (s->worker)
 		lp_hand_over(s->exec->actor, false);

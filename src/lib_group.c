@@ -68,7 +68,9 @@ static void work(lua_State *L, struct lp_state *s, struct lp_group *g)
 	struct lp_task *t;
 	while ((t = lp_group_next_pending(g))) {
 		h->obj = &t->obj; /* what follows may raise */
-		bool begun = lp_worker_inline(L, s, t, lp_pool_full(g->pool)) || lp_task_state(t) != LP_PENDING;
+		bool begun = lp_worker_inline(L, s, t) || lp_task_state(t) != LP_PENDING;
+		if (!begun)
+			lp_group_put_back(g, t);
 		h->obj = NULL;
 		lp_release(t);
 		if (!begun)

@@ -3,8 +3,10 @@
 
 #include "handle.h"
 #include "lib.h"
+#include "signals.h"
 #include "suspend.h"
 #include "values.h"
+#include "worker.h"
 
 /* isatty(fd) -> boolean */
 static int misc_isatty(lua_State *L)
@@ -105,33 +107,38 @@ static int one_ended(lua_State *L, struct lp_state *s, struct lp_node *nodes, in
 	return 1;
 }
 
-/* wait_any(futures, n [, timeout [, inline]]) -> index of one that has ended / nil, "timeout". The first in
- * the list wins. Blocks; a cancellation point. Without a timeout (or with `inline`) a worker may run one. */
+/* wait_any(futures, n [, timeout]) -> index of one that has ended / nil, "timeout". Of several that have, the one that
+ * ended first. Blocks; a cancellation point. Without a timeout a worker may run the only one that there is. */
 static int misc_wait_any(lua_State *L)
 {
 	struct lp_state *s = lp_state(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_Integer n = lp_check_int(L, 2, 1, 1000000);
 	lp_time deadline = lp_check_timeout(L, 3);
-	bool may_inline = deadline == LP_FOREVER || lua_toboolean(L, 4);
 	lua_settop(L, 3);
 	struct lp_node *nodes = lua_newuserdatauv(L, (size_t)n * sizeof *nodes, 0);
-	for (lua_Integer i = 0; i < n; i++) {
-		lua_rawgeti(L, 1, i + 1);
+	lua_Integer first = 0;
+	uint64_t ended = 0;
+	for (lua_Integer i = 1; i <= n; i++) {
+		lua_rawgeti(L, 1, i);
 		struct lp_task *t = lp_check(L, -1, &lp_task_class);
-		nodes[i] = (struct lp_node){.obj = &t->obj}; /* the list keeps the future */
+		nodes[i - 1] = (struct lp_node){.obj = &t->obj}; /* the list keeps the future */
 		lua_pop(L, 1);
-		if (lp_task_ended(t)) {
-			lua_pushinteger(L, i + 1);
-			return 1;
+		if (!lp_task_ended(t))
+			continue;
+		uint64_t then = atomic_load_explicit(&t->ended, memory_order_relaxed);
+		if (!first || then < ended) {
+			first = i;
+			ended = then;
 		}
 	}
-	if (s->worker && may_inline)
-		for (lua_Integer i = 0; i < n; i++)
-			if (lp_worker_inline(L, s, (struct lp_task *)nodes[i].obj, false)) {
-				lua_pushinteger(L, i + 1);
-				return 1;
-			}
+	if (first) {
+		lua_pushinteger(L, first);
+		return 1;
+	}
+	if (s->worker && n == 1 && deadline == LP_FOREVER && lp_worker_inline(L, s, (struct lp_task *)nodes[0].obj) &&
+		lp_interrupted(s->exec))
+		return lp_raise_interrupt(L, s);
 	return lp_wait_any_then(L, s, nodes, (int)n, deadline, one_ended);
 }
 

@@ -16,6 +16,20 @@ typedef int64_t lp_time;
 #define LP_FOREVER INT64_MAX
 #define LP_SECOND 1000000000LL
 lp_time lp_now(void);
+/* Tells which of two moments was the earlier, and nothing else: what one instruction can read, of a counter that all cores
+ * share where the system takes its clock from it; else the clock. */
+static inline uint64_t lp_ticks(void)
+{
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t t;
+	__asm__ __volatile__("mrs %0, cntvct_el0" : "=r"(t));
+	return t;
+#else
+	return (uint64_t)lp_now();
+#endif
+}
 /* Seconds from now as a deadline: NaN and negatives are now, huge ones LP_FOREVER. */
 lp_time lp_deadline_in(double seconds);
 /* Sleeps until the deadline or until a signal handler ran. */

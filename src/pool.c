@@ -26,6 +26,7 @@ static void forget_threads(struct lp_pool *p)
 	lp_list_init(&p->exited);
 	lp_list_init(&p->inliners);
 	lp_list_init(&p->serving);
+	lp_list_init(&p->helpers);
 	p->threads = p->idle_count = p->in_use = 0;
 	p->no_thread_until = 0;
 	lp_event_init(&p->ended, &lp_event_class);
@@ -247,11 +248,6 @@ bool lp_pool_full(struct lp_pool *p)
 	bool full = p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until);
 	lp_unlock(&p->lock);
 	return full;
-}
-
-bool lp_pool_capped(struct lp_pool *p)
-{
-	return p->opt.max_threads > atomic_load(&p->limit) && lp_pool_full(p);
 }
 
 /* ---- what is wrong with the pool ---- */

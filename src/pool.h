@@ -16,6 +16,12 @@
  *      thread over the limit parks when its task ends.
  *  I4  A parked thread leaves the idle list only under the pool's lock: by whoever wakes it (who hands
  *      it a permit and the token), or by itself (idle_timeout).
+ *  I6  A thread that waits for tasks that have not begun, and may run one of them in its own place, is a *helper* while it
+ *      sleeps. When there is work and a permit for it, but no thread can be had, a helper is called: it gets the permit,
+ *      and runs what it waits for. It is listed before it gives its own permit up, so by I2 either it sees the queue, or who
+ *      queues sees it. One that was called and found nothing to run is not listed again: what it waits for has begun.
+ *      A late one, which waits for the first of several or under a time limit, is called only when all others wait: those
+ *      who do not will look at the queue, and what they leave to it is known to be what nobody else can begin.
  *  I5  Code that runs under the pool's lock makes no system call and calls no Lua. */
 #ifndef LP_POOL_H
 #define LP_POOL_H
@@ -68,6 +74,7 @@ struct lp_pool {
 	struct lp_link exited;           /* [lock] threads to join */
 	struct lp_link inliners;         /* [lock] workers without a thread, not in use */
 	struct lp_link serving;          /* [lock] those in use */
+	struct lp_link helpers;          /* [lock] workers that wait (I6): `late` ones last */
 	unsigned threads, idle_count;    /* [lock] */
 	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */
 	lp_time no_thread_until;         /* [lock] a thread could not be started: not again before */
@@ -111,7 +118,6 @@ void lp_pool_abandon(struct lp_pool *p);               /* drains with nobody to 
 void lp_pool_cancel_all(struct lp_pool *p);            /* what is queued, what runs, and what is between the two */
 void lp_counts_add(struct lp_counts *to, struct lp_counts *from);
 bool lp_pool_full(struct lp_pool *p);                  /* no further thread can be had */
-bool lp_pool_capped(struct lp_pool *p);                /* the same in a pool that stands in for waiting threads */
 void lp_pool_stuck(struct lp_pool *p);                 /* all wait, work is queued: says so once (report.c) */
 bool lp_pool_break(struct lp_pool *p, struct lp_msg *error, char *report); /* `init` failed: takes over both, or false */
 void lp_pool_settle(struct lp_pool *p);                /* ends a draining pool that has nothing left to do */
@@ -130,6 +136,9 @@ unsigned lp_pool_all(struct lp_pool **pools, unsigned max);
 /* The worker has neither task nor permit: parks until it is handed a permit and the token (true),
  * or has to end (false). */
 bool lp_pool_park(struct lp_pool *p, struct lp_worker *w);
+/* From here to lp_pool_withdraw the worker may be called (I6). `late`: only when all others wait. */
+void lp_pool_offer(struct lp_pool *p, struct lp_worker *w, bool late);
+bool lp_pool_withdraw(struct lp_pool *p, struct lp_worker *w); /* true: it was called, and has a permit */
 /* Takes the next task; with the token held, spins for a while first (not in a pool with `nice`). Gives the token away when it
  * found one; keeps it when not. */
 struct lp_task *lp_pool_next(struct lp_pool *p, bool searching);

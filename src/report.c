@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "ends.h"
 #include "group.h"
 #include "host.h"
 
@@ -219,6 +220,20 @@ static void say_who(struct words *w, const struct lp_who *who)
 	say(w, " on worker %u of pool '%s'", who->worker, who->pool->opt.name);
 }
 
+static void say_object(struct words *w, struct lp_obj *o, int op);
+
+static void say_futures(struct words *w, struct lp_ends *e)
+{
+	struct lp_task *one;
+	unsigned left = (unsigned)lp_ends_left(e, &one);
+	say(w, ", of which %u have not ended", left);
+	if (one) {
+		say(w, left > 1 ? ", one of them " : ": ");
+		say_object(w, &one->obj, 0);
+	}
+	lp_release(one);
+}
+
 static void say_object(struct words *w, struct lp_obj *o, int op)
 {
 	static const char *const states[] = {"pending", "running", "done", "failed", "cancelled"};
@@ -233,6 +248,8 @@ static void say_object(struct words *w, struct lp_obj *o, int op)
 		say(w, op & LP_CHANNEL_SEND ? " to send" : " to receive");
 	else if (o->cls == &lp_group_class)
 		say(w, ", of which %u tasks are left", (unsigned)lp_group_left((struct lp_group *)o));
+	else if (o->cls == &lp_ends_class)
+		say_futures(w, (struct lp_ends *)o);
 }
 
 void lp_report_object(struct lp_obj *o, int op, char *text, size_t size)

@@ -26,6 +26,42 @@ static struct lp_worker *take_idle(struct lp_pool *p)
 	return lp_entry(l, struct lp_worker, idle_link);
 }
 
+/* Under the lock: hands a permit to a worker that waits and can run what it waits for. NULL: there is none. */
+static struct lp_parker *call_helper(struct lp_pool *p)
+{
+	struct lp_link *l = p->helpers.next;
+	if (l == &p->helpers || (lp_entry(l, struct lp_worker, helper_link)->late && atomic_load(&p->active) > 0))
+		return NULL;
+	struct lp_worker *w = lp_entry(l, struct lp_worker, helper_link);
+	lp_list_remove(l);
+	atomic_fetch_add(&p->active, 1);
+	atomic_store_explicit(&w->exec.called, true, memory_order_release);
+	return atomic_load(&w->parker);
+}
+
+void lp_pool_offer(struct lp_pool *p, struct lp_worker *w, bool late)
+{
+	lp_lock(&p->lock);
+	w->late = late;
+	if (late)
+		lp_list_append(&p->helpers, &w->helper_link);
+	else
+		lp_list_prepend(&p->helpers, &w->helper_link);
+	lp_unlock(&p->lock);
+}
+
+bool lp_pool_withdraw(struct lp_pool *p, struct lp_worker *w)
+{
+	lp_lock(&p->lock);
+	bool called = !lp_linked(&w->helper_link);
+	if (!called)
+		lp_list_remove(&w->helper_link);
+	lp_unlock(&p->lock);
+	if (called)
+		atomic_store(&w->exec.called, false);
+	return called;
+}
+
 static bool start_thread(struct lp_pool *p)
 {
 	lp_pool_reap(p); /* threads that left after idle_timeout: until joined they keep their stacks */
@@ -70,14 +106,24 @@ bool lp_pool_kick(struct lp_pool *p)
 		return true;
 	}
 	if (p->stopping || p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until)) {
+		struct lp_parker *helper = call_helper(p);
 		lp_unlock(&p->lock);
-		return false;
+		if (helper)
+			lp_unpark(helper);
+		return helper != NULL;
 	}
 	p->threads++;
 	atomic_store(&p->searching, 1);
 	atomic_fetch_add(&p->active, 1);
 	lp_unlock(&p->lock);
-	return start_thread(p);
+	if (start_thread(p))
+		return true;
+	lp_lock(&p->lock);
+	struct lp_parker *helper = call_helper(p);
+	lp_unlock(&p->lock);
+	if (helper)
+		lp_unpark(helper);
+	return helper != NULL;
 }
 
 /* ---- submitting ---- */

@@ -8,6 +8,7 @@
 #include "host.h"
 #include "signals.h"
 #include "values.h"
+#include "worker.h"
 
 static const char state_key;
 
@@ -78,14 +79,22 @@ static int run_host_hook(lua_State *L)
 
 int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once)
 {
-	lp_note_code(L, s);
 	int fired;
 	do {
+		lp_note_code(L, s);
 		if (s->host)
 			lp_host_begin_wait(s);
 		fired = lp_wait_any(s->exec, nodes, n, deadline);
 		if (s->host)
 			lp_host_stand_still();
+		if (fired == LP_CALLED) {
+			bool over = false;
+			if (!lp_worker_help(L, s, nodes, n, deadline, &over))
+				return LP_RAISED;
+			if (over)
+				return LP_TIMEOUT;
+			continue;
+		}
 		if (fired != LP_INTERRUPTED)
 			return fired;
 		if (!lua_checkstack(L, 2))

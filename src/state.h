@@ -99,6 +99,7 @@ lua_Integer lp_check_int(lua_State *L, int index, lua_Integer min, lua_Integer m
  * record is at stack index `state` (push it before luaL_setfuncs / lp_handle_class with nup = 1). */
 void lp_open_future(lua_State *L, int state);
 void lp_open_pool(lua_State *L, int state);
+void lp_open_ends(lua_State *L, int state);   /* for lua-pool/futures.lua */
 void lp_open_event(lua_State *L, int state);
 void lp_open_channel(lua_State *L, int state);
 void lp_open_counter(lua_State *L, int state);

@@ -3,6 +3,8 @@
 
 void (*lp_task_lost)(struct lp_task *t);
 void (*lp_task_member_ended)(struct lp_task *t, enum lp_task_state how);
+void (*lp_task_end_announced)(struct lp_node *n);
+void (*lp_task_end_told)(struct lp_node *n);
 
 /* ---- the task as an object to wait for ---- */
 
@@ -95,21 +97,63 @@ struct lp_task *lp_task_new(void)
 	atomic_init(&t->place, LP_QUEUED);
 	atomic_init(&t->has_room, false);
 	t->submitted = 0;
+	t->limit = LP_FOREVER;
 	t->code = NULL;
 	t->report = NULL;
 	return t;
 }
 
+bool lp_task_hear(struct lp_task *t, struct lp_node *n)
+{
+	lp_lock(&t->lock);
+	bool runs = (atomic_fetch_or_explicit(&t->state, LP_HAS_WAITERS | LP_HEARD, memory_order_acq_rel) &
+		LP_STATE_MASK) < LP_DONE;
+	if (runs)
+		lp_list_append(&t->waiters, &n->link);
+	lp_unlock(&t->lock);
+	return runs;
+}
+
+bool lp_task_forget(struct lp_task *t, struct lp_node *n)
+{
+	lp_lock(&t->lock);
+	bool linked = lp_linked(&n->link);
+	if (linked)
+		lp_list_remove(&n->link);
+	lp_unlock(&t->lock);
+	return linked;
+}
+
+/* To those who want to know in which order tasks end: before anybody can see that this one has. */
+static void announce_end(struct lp_task *t)
+{
+	lp_lock(&t->lock);
+	for (struct lp_link *l = t->waiters.next; l != &t->waiters; l = l->next)
+		if (lp_entry(l, struct lp_node, link)->op == LP_NODE_END)
+			lp_task_end_announced(lp_entry(l, struct lp_node, link));
+	lp_unlock(&t->lock);
+}
+
 static void wake_waiters(struct lp_task *t)
 {
 	struct lp_wakes wakes = LP_WAKES_INIT;
-	lp_lock(&t->lock);
-	while (!lp_list_empty(&t->waiters)) {
-		struct lp_node *n = lp_entry(t->waiters.next, struct lp_node, link);
-		if (lp_claim(n))
-			lp_fire(n, &wakes);
-	}
-	lp_unlock(&t->lock);
+	struct lp_node *hears;
+	do {
+		hears = NULL;
+		lp_lock(&t->lock);
+		while (!hears && !lp_list_empty(&t->waiters)) {
+			struct lp_node *n = lp_entry(t->waiters.next, struct lp_node, link);
+			if (n->op == LP_NODE_END) {
+				lp_list_remove(&n->link);
+				hears = n;
+			} else if (lp_claim(n)) {
+				lp_fire(n, &wakes);
+			}
+		}
+		lp_unlock(&t->lock);
+		if (hears)
+			lp_task_end_told(hears);
+	} while (hears);
 	lp_wake_all(&wakes);
 }
 
@@ -130,6 +174,7 @@ bool lp_task_stop_pending(struct lp_task *t)
 		if ((s & LP_STATE_MASK) != LP_PENDING)
 			return false;
 	while (!atomic_compare_exchange_weak(&t->state, &s, s + LP_STOPPED));
+	atomic_store_explicit(&t->ended, lp_ticks(), memory_order_relaxed);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);
 	if (t->grouped)
@@ -143,6 +188,9 @@ void lp_task_end(struct lp_task *t, enum lp_task_state how)
 		lp_token_end(t->token);
 	if (t->msg.data != t->msg.inlined)
 		lp_slot_holds(t, t->msg.cap);
+	if (atomic_load_explicit(&t->state, memory_order_relaxed) & LP_HEARD)
+		announce_end(t);
+	atomic_store_explicit(&t->ended, lp_ticks(), memory_order_relaxed);
 	uint32_t s = atomic_fetch_add_explicit(&t->state, (uint32_t)how - LP_RUNNING, memory_order_acq_rel);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);

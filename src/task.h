@@ -28,6 +28,7 @@ enum lp_task_state {
 	/* flags beside the state in the same word */
 	LP_HAS_WAITERS = 8,  /* somebody is linked in `waiters`: the end must take the lock */
 	LP_OBSERVED = 16,    /* somebody was told how it ended */
+	LP_HEARD = 32,       /* one of `waiters` hears of the end (ends.h) */
 };
 
 /* token: what children of a task hold of it. The chain of parents is what "cancelling is downward"
@@ -65,8 +66,13 @@ struct lp_task {
 	bool wants_id;               /* [I] the worker's id is its first argument */
 	_Atomic uint8_t place;       /* written under the group's lock */
 	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
-	lp_time submitted;           /* [I] of a task that is timed (a sample); 0: not timed */
 	bool lost;                   /* failed and given up by all its futures: queued again to be reported */
+	union {
+		lp_time submitted;   /* [I until it begins] of a task that is timed (a sample); 0: not timed */
+		_Atomic uint64_t ended; /* lp_ticks(), before the end can be seen (of one that never began: right after) */
+	};
+	lp_time limit;               /* [runner] the end of its own time (task_timeout, or what who runs it in his place has left);
+	                              * a scope's deadline in the actor is an earlier one */
 	struct lp_obj *code;         /* [runner] the function's code, taken from the call: given back with the slot, by whose
 	                              * thread it was counted; NULL: none */
 	char *report;                /* of a failed task: message, traceback, where async was called; or NULL */
@@ -102,6 +108,16 @@ extern void (*lp_task_member_ended)(struct lp_task *t, enum lp_task_state how);
 /* What becomes of a failed task that nobody can observe any more: takes over the last count.
  * Set by the pool layer; called on any thread. */
 extern void (*lp_task_lost)(struct lp_task *t);
+
+/* ---- nodes that hear of the end without waiting for it: ends.h ---- */
+enum { LP_NODE_END = 16 }; /* such a node's op */
+/* Links it. False: it has ended already. */
+bool lp_task_hear(struct lp_task *t, struct lp_node *n);
+/* True: it was linked, and is no longer. */
+bool lp_task_forget(struct lp_task *t, struct lp_node *n);
+/* Set by that layer. The task is about to end (under its lock); it has ended, and the node is out of its list. */
+extern void (*lp_task_end_announced)(struct lp_node *n);
+extern void (*lp_task_end_told)(struct lp_node *n);
 
 /* ---- tokens ---- */
 /* The token of a running task, made on first use; NULL: out of memory. Runner only. Marked as

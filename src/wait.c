@@ -387,6 +387,8 @@ int lp_wait_look(struct lp_exec *e, struct lp_wait *w, lp_time deadline)
 			why = LP_INTERRUPTED;
 		else if (until != LP_FOREVER && lp_now() >= until)
 			why = until == deadline ? LP_TIMEOUT : LP_CANCELLED;
+		else if (atomic_load_explicit(&e->called, memory_order_acquire))
+			why = LP_CALLED;
 		if (!why)
 			return LP_MUST_WAIT;
 		if (end_self(w))
@@ -484,6 +486,7 @@ int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadlin
 	if (atomic_load_explicit(&wait.state, memory_order_acquire) >= LP_FIRED) {
 		fired = (int)(atomic_load_explicit(&wait.state, memory_order_relaxed) - LP_FIRED);
 	} else {
+		e->deadline = deadline;
 		/* A mere sleep (no object) ends by itself: it keeps its permit. */
 		if (e->block && n > 0)
 			e->block(e);

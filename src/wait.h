@@ -51,7 +51,8 @@ enum {
 	LP_CLOSING = -6,  /* the Lua state is closing (state.h) */
 	LP_RAISED = -7,   /* a Lua error is on the stack (suspend.h) */
 	LP_AGAIN = -8,    /* a signal handler of the host has run, and did not raise (state.h) */
-	LP_MUST_WAIT = -9 /* only of the parts below: not yet */
+	LP_MUST_WAIT = -9, /* only of the parts below: not yet */
+	LP_CALLED = -10   /* it may run itself what it waits for: nobody else can (pool.h); ends in lp_wait_blocking */
 };
 
 /* actor: whoever runs, waits, owns locks and can be cancelled: a task, or a Lua state of the host. */
@@ -84,6 +85,8 @@ struct lp_exec {
 	void (*block)(struct lp_exec *e);    /* [I] about to sleep for another task: give up the permit */
 	void (*unblock)(struct lp_exec *e);  /* [I] awake again; never waits */
 	bool (*signalled)(struct lp_exec *e);/* [exec] a Ctrl-C wants to raise in the host; may be NULL */
+	_Atomic bool called;                 /* LP_CALLED shall end the wait */
+	lp_time deadline;                    /* [exec] of the wait that is about to sleep */
 	struct lp_obj *waits_on;             /* [graph] untimed wait for one object; only its own thread changes it */
 	struct lp_link in_graph;             /* [graph] linked while there is one */
 	struct lp_exec *via, *next_found;    /* [graph] of a search for rings: who waits for it; those still to be looked at */

@@ -53,6 +53,9 @@ static void worker_block(struct lp_exec *e)
 	struct lp_worker *w = lp_entry(e, struct lp_worker, exec);
 	if (!w->counted)
 		return;
+	bool late;
+	if ((w->offers = lp_worker_may_help(w, &late)))
+		lp_pool_offer(w->pool, w, late);
 	w->counted = false;
 	atomic_fetch_sub(&w->pool->active, 1);
 	if (!lp_pool_kick(w->pool))
@@ -62,10 +65,13 @@ static void worker_block(struct lp_exec *e)
 static void worker_unblock(struct lp_exec *e)
 {
 	struct lp_worker *w = lp_entry(e, struct lp_worker, exec);
+	bool called = w->offers && lp_pool_withdraw(w->pool, w);
+	w->offers = false;
 	if (w->counted)
 		return;
 	w->counted = true; /* I3: never waits for a permit */
-	atomic_fetch_add(&w->pool->active, 1);
+	if (!called)
+		atomic_fetch_add(&w->pool->active, 1);
 }
 
 /* ---- birth and death ---- */

@@ -51,6 +51,9 @@ struct lp_worker {
 	struct lp_counts counts;
 	struct lp_link link;         /* [pool lock] workers / exited / inliners / serving */
 	struct lp_link idle_link;    /* [pool lock] */
+	struct lp_link helper_link;  /* [pool lock] linked: it waits, and may be called */
+	bool offers;                 /* [worker] that was done, and has not been taken back */
+	bool late;                   /* [pool lock] it is called only when all others wait */
 };
 
 /* ---- pool.c asks ---- */
@@ -68,9 +71,13 @@ void lp_worker_serve_here(struct lp_pool *p);
 void lp_worker_close_inliners(struct lp_pool *p);
 /* Tells the pool's on_error, in a worker without a thread, on this one, when all the others wait. False: it cannot. */
 bool lp_worker_say(struct lp_pool *p, const char *text);
-/* In a worker that is about to wait for t without a timeout: runs it here if it is pending, a
- * descendant of the current task (or `any`), and the C stack has room. True: it has ended. */
-bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t, bool any);
+/* In a worker that is about to wait for t, and for nothing else, without a timeout: runs it here if it is pending, a
+ * descendant of the current task, and the C stack has room. True: it has ended. May raise. */
+bool lp_worker_inline(lua_State *L, struct lp_state *s, struct lp_task *t);
+/* Before its thread sleeps: may it run here what its exec waits for, if nobody else can? *late: rather not. */
+bool lp_worker_may_help(struct lp_worker *w, bool *late);
+/* It was called (LP_CALLED): runs one of these. Protected. False: an error is on the stack. *over: the wait's time is up. */
+bool lp_worker_help(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool *over);
 
 /* This worker's thread ends the process, or stands still because another does: nobody shall wait for
  * it or for its tasks. */
@@ -107,8 +114,8 @@ void lp_worker_set_scope(struct lp_worker *w, const struct lp_limits *to);
 void lp_worker_loop(struct lp_worker *w); /* the thread: until the pool has no use for it */
 /* What the queue gave: a task, a tombstone, or a failed task that wants its report. Takes over its count. */
 void lp_worker_take(struct lp_worker *w, struct lp_task *t);
-/* Runs a task that we have begun in this state or coroutine, and takes it to its end. */
-void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t);
+/* Runs a task that we have begun in this state or coroutine, and takes it to its end. It is stopped at the limit. */
+void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time limit);
 
 static inline void lp_count(_Atomic uint64_t *n)
 {
