@@ -20,6 +20,10 @@ struct lp_pool *lp_check_pool(lua_State *L, int index);
 enum lp_submit_mode { LP_ASYNC, LP_TRY, LP_GO, LP_UNSEEN };
 int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_group *g, int first, enum lp_submit_mode mode);
 
+/* The task that runs here has heard that what it waits for was cancelled. If it is cancelled itself, or an ancestor is and
+ * the request has not come down to it yet, it is told so instead: raises. */
+void lp_raise_if_doomed(lua_State *L, struct lp_state *s);
+
 /* Its members have ended: pushes true, or raises what one of them raised, or CANCELLED. */
 int lp_group_outcome(lua_State *L, struct lp_group *g);
 

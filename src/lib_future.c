@@ -48,12 +48,25 @@ static int wait_for(lua_State *L, lp_then done)
 	return lp_wait_then(L, s, &node, deadline, done);
 }
 
+void lp_raise_if_doomed(lua_State *L, struct lp_state *s)
+{
+	struct lp_task *me = lp_current_task(s);
+	if (!me)
+		return;
+	bool doomed = lp_task_condemned(me) || me->sweeps != atomic_load(&me->pool->sweeps);
+	if (doomed && !lp_cancel_word(&me->actor))
+		lp_task_request_cancel(me);
+	if (lp_interrupted(s->exec))
+		lp_raise_interrupt(L, s);
+}
+
 /* Pushes the error of a failed or cancelled task. */
 static void push_error(lua_State *L, struct lp_state *s, struct lp_task *t)
 {
 	if (lp_task_state(t) == LP_STOPPED) {
 		if (s->host)
 			lp_host_stand_still(); /* os.exit in a task may be what ended it */
+		lp_raise_if_doomed(L, s);
 		lp_push(L, &lp_cancelled_value);
 	} else if (t->msg.nvalues == 0) {
 		lua_pushliteral(L, "not enough memory");

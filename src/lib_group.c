@@ -92,6 +92,7 @@ int lp_group_outcome(lua_State *L, struct lp_group *g)
 	}
 	lua_pop(L, 1);
 	if (lp_group_over(g)) {
+		lp_raise_if_doomed(L, lp_state(L));
 		lp_push(L, &lp_cancelled_value);
 		return lua_error(L);
 	}
