@@ -3,13 +3,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cancel.h"
 #include "mutex.h"
-#include "worker.h"
+#include "sweep.h"
 
-enum { MAX_POOLS = 4096, MAX_HOSTS = 1024, ROUND = 64 };
 #define STUCK_AFTER LP_SECOND /* how long a cancelled task may take to end before it is given up */
+#define LEAVES_WITHIN (LP_SECOND / 10) /* and a thread that has no task any more */
 
 static lp_mutex default_lock;
 static struct lp_pool *default_pool; /* [default_lock] counted */
@@ -55,63 +56,124 @@ static void drop_default(void)
 	lp_release(p);
 }
 
-/* ---- the running tasks of a host ---- */
+/* ---- the end of hosts ---- */
 
-struct round {
-	struct lp_host *host;
-	bool lasting;                 /* those as well */
-	bool unasked;                 /* only those that were not asked to end yet */
-	struct lp_task *tasks[ROUND]; /* retained */
-	unsigned n;
+/* One end, of one host or of all that have not closed: a second for what has to end at once, and `exit_timeout` for what may
+ * finish, both for everything together, however many hosts, pools and threads there are. */
+struct end {
+	struct lp_exec exec;  /* who waits: not the host's own, as this may be the exit of a worker's thread or of another one */
+	struct lp_actor actor;
+	uint64_t number;      /* a host says of which end it is part */
+	lp_time late;         /* who may finish has until then */
+	lp_time last;         /* a second after the newest request */
+	bool lasting;         /* of is_ending: those as well; */
+	bool unasked;         /* ... only those that were not asked yet; */
+	bool shielded;        /* ... only those in a shield */
 };
 
-static void collect(struct lp_worker *w, void *data)
+static lp_time in(lp_time now, lp_time duration)
 {
-	struct round *r = data;
-	if (lp_worker_below(w))
-		return;
-	lp_lock(&w->lock); /* pins the tasks on its stack; the pool's lock comes before it */
-	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
-		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && t->host == r->host && (r->lasting || !t->lasting) && !(r->unasked && lp_cancel_word(a)) &&
-			!atomic_load(&w->leaving) && r->n < ROUND)
-			r->tasks[r->n++] = lp_retain(t);
-	}
-	lp_unlock(&w->lock);
+	return duration >= LP_FOREVER - now ? LP_FOREVER : now + duration;
 }
 
-static bool wait_for(struct lp_exec *e, struct lp_obj *o, lp_time deadline)
+static void begin_end(struct end *d)
+{
+	static _Atomic uint64_t ends;
+	memset(d, 0, sizeof *d);
+	d->number = atomic_fetch_add(&ends, 1) + 1;
+	lp_actor_init(&d->actor);
+	d->exec.actor = &d->actor;
+	lp_time now = lp_now(), longest = 0;
+	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+		if (p->opt.exit_timeout > longest)
+			longest = p->opt.exit_timeout;
+	d->late = in(now, longest);
+	d->last = in(now, STUCK_AFTER);
+}
+
+static void forget_end(struct end *d)
+{
+	(void)d;
+	lp_graph_lock(); /* nobody looks at its exec any more */
+	lp_graph_unlock();
+}
+
+static bool is_ending(struct lp_worker *w, struct lp_actor *a, void *data)
+{
+	const struct end *d = data;
+	struct lp_task *t = lp_entry(a, struct lp_task, actor);
+	return !lp_worker_below(w) && t->host && atomic_load(&t->host->ender) == d->number && (d->lasting || !t->lasting) &&
+		!(d->unasked && lp_cancel_word(a)) && (!d->shielded || a->shield);
+}
+
+static bool wait_for(struct end *d, struct lp_obj *o, lp_time deadline)
 {
 	struct lp_node node = {.obj = o};
-	return lp_wait_any(e, &node, 1, deadline) >= 0;
+	return lp_wait_any(&d->exec, &node, 1, deadline) >= 0;
 }
 
-/* Cancels what runs for the host in this pool and waits for it; false: something did not end. */
-static bool end_tasks(struct lp_pool *p, struct lp_host *h, bool lasting, struct lp_exec *e, lp_time deadline)
+/* Asks what runs for the hosts. True: there was something. */
+static bool ask_tasks(struct end *d, bool lasting)
 {
-	for (;;) {
-		struct round r = {.host = h, .lasting = lasting};
-		lp_pool_each_worker(p, collect, &r);
-		bool ended = true;
-		for (unsigned i = 0; i < r.n; i++)
-			lp_task_request_cancel(r.tasks[i]);
-		for (unsigned i = 0; i < r.n; i++) {
-			ended = wait_for(e, &r.tasks[i]->obj, deadline) && ended;
-			lp_task_observe(r.tasks[i]);
-			lp_release(r.tasks[i]);
-		}
-		if (r.n == 0 || !ended)
-			return ended;
+	bool any = false;
+	struct lp_sweep s;
+	d->lasting = lasting;
+	d->unasked = true;
+	d->shielded = false;
+	lp_sweep_begin(&s, NULL, is_ending, d);
+	for (struct lp_task *t; (t = lp_sweep_next(&s)); lp_release(t)) {
+		lp_task_request_cancel(t);
+		lp_task_observe(t);
+		any = true;
+	}
+	return any;
+}
+
+static void wait_for_tasks(struct end *d, bool shielded, lp_time deadline)
+{
+	struct lp_sweep s;
+	d->lasting = true;
+	d->unasked = false;
+	d->shielded = shielded;
+	lp_sweep_begin(&s, NULL, is_ending, d);
+	for (struct lp_task *t; (t = lp_sweep_next(&s)); lp_release(t)) {
+		wait_for(d, &t->obj, deadline);
+		lp_task_observe(t);
 	}
 }
 
-static void stop_pool(struct lp_pool *p, struct lp_exec *e, lp_time deadline)
+/* False: it has closed, or another thread closes it. */
+static bool take_host(struct end *d, struct lp_host *h)
 {
-	lp_pool_stop(p);
+	if (atomic_exchange(&h->closing, true) && !atomic_load(&h->left))
+		return false;
+	atomic_store(&h->ender, d->number);
+	return true;
+}
+
+static void wait_for_detached(struct end *d, struct lp_host *h)
+{
+	if (atomic_load(&h->ender) == d->number && atomic_load(&h->detached) && !wait_for(d, &h->quiet.obj, d->late))
+		fprintf(stderr, "lua-pool: %u detached tasks did not finish in time\n", atomic_load(&h->detached));
+	/* What these have started and left behind ends now, and they themselves if they are late. */
+	if (atomic_load(&h->ender) == d->number)
+		atomic_store(&h->over, true);
+}
+
+/* ---- the end of the pools ---- */
+
+static void stop_pools(void)
+{
+	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+		lp_pool_stop(p);
+}
+
+static void wait_for_pool(struct end *d, struct lp_pool *p)
+{
 	lp_lock(&p->lock);
 	bool any = p->threads > 0;
 	lp_unlock(&p->lock);
-	if (any && !wait_for(e, &p->ended.obj, deadline)) {
+	if (any && !wait_for(d, &p->ended.obj, d->last)) {
 		lp_lock(&p->lock);
 		unsigned left = p->threads;
 		lp_unlock(&p->lock);
@@ -124,49 +186,35 @@ static void stop_pool(struct lp_pool *p, struct lp_exec *e, lp_time deadline)
 	lp_worker_close_inliners(p);
 }
 
-static void close_host(struct lp_host *h, struct lp_exec *e, struct lp_pool **pools, unsigned n)
+/* only: one host; NULL: all. last: the pools end with them. */
+static void close_hosts(struct lp_host *only, bool last)
 {
-	if (atomic_exchange(&h->closing, true) && !atomic_load(&h->left))
-		return;
-	lp_time longest = 0;
-	for (unsigned i = 0; i < n; i++)
-		if (pools[i]->opt.exit_timeout > longest)
-			longest = pools[i]->opt.exit_timeout;
-	lp_time now = lp_now();
-	lp_time detached_until = longest >= LP_FOREVER - now ? LP_FOREVER : now + longest;
-	for (unsigned i = 0; i < n; i++)
-		end_tasks(pools[i], h, false, e, now + STUCK_AFTER);
-	if (atomic_load(&h->detached) && !wait_for(e, &h->quiet.obj, detached_until))
-		fprintf(stderr, "lua-pool: %u detached tasks did not finish in time\n", atomic_load(&h->detached));
-	/* What these have started and left behind ends now, and they themselves if they are late. */
-	atomic_store(&h->over, true);
-	now = lp_now();
-	for (unsigned i = 0; i < n; i++)
-		end_tasks(pools[i], h, true, e, now + STUCK_AFTER);
-}
-
-static void close_hosts(struct lp_host **hosts, unsigned nhosts, bool all)
-{
-	struct lp_pool **pools = calloc(MAX_POOLS, sizeof *pools);
-	if (!pools)
-		return;
-	unsigned n = lp_pool_all(pools, MAX_POOLS);
-	/* Not the host's own exec: this may be the exit of a worker's thread, or of another one. */
-	struct lp_actor actor;
-	lp_actor_init(&actor);
-	struct lp_exec e = {.actor = &actor};
-	for (unsigned i = 0; i < nhosts; i++)
-		close_host(hosts[i], &e, pools, n);
-	if (all) {
-		for (unsigned i = 0; i < n; i++)
-			stop_pool(pools[i], &e, lp_now() + STUCK_AFTER);
+	struct end d;
+	begin_end(&d);
+	if (only)
+		take_host(&d, only);
+	for (struct lp_host *h = NULL; !only && (h = lp_host_after(h));)
+		take_host(&d, h);
+	ask_tasks(&d, false);
+	if (only)
+		wait_for_detached(&d, only);
+	for (struct lp_host *h = NULL; !only && (h = lp_host_after(h));)
+		wait_for_detached(&d, h);
+	if (last)
+		stop_pools();
+	if (ask_tasks(&d, true) || last)
+		d.last = in(lp_now(), STUCK_AFTER);
+	wait_for_tasks(&d, false, d.last);
+	wait_for_tasks(&d, true, d.late);
+	if (last) {
+		/* Whose last task has ended just now still has to leave. */
+		if (d.last < lp_now() + LEAVES_WITHIN)
+			d.last = lp_now() + LEAVES_WITHIN;
+		for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+			wait_for_pool(&d, p);
 		drop_default();
 	}
-	for (unsigned i = 0; i < n; i++)
-		lp_release(pools[i]);
-	free(pools);
-	lp_graph_lock(); /* nobody looks at e any more */
-	lp_graph_unlock();
+	forget_end(&d);
 }
 
 void lp_host_close(struct lp_host *h)
@@ -177,26 +225,12 @@ void lp_host_close(struct lp_host *h)
 	lp_host_forget(h);
 	lp_held_release(&h->actor); /* its code has ended: nobody else would unlock it */
 	if (fresh && h->obj.generation == lp_generation)
-		close_hosts(&h, 1, lp_host_count() == 0);
+		close_hosts(h, lp_host_count() == 0);
 }
 
 /* ---- a state under an event loop ---- */
 
 static _Atomic bool left_any;
-
-static void cancel_tasks(struct lp_pool *p, struct lp_host *h)
-{
-	struct round r;
-	do {
-		r = (struct round){.host = h, .unasked = true};
-		lp_pool_each_worker(p, collect, &r);
-		for (unsigned i = 0; i < r.n; i++) {
-			lp_task_request_cancel(r.tasks[i]);
-			lp_task_observe(r.tasks[i]);
-			lp_release(r.tasks[i]);
-		}
-	} while (r.n == ROUND);
-}
 
 static void leave_pool(struct lp_pool *p)
 {
@@ -213,34 +247,31 @@ void lp_host_leave(struct lp_host *h)
 		lp_host_forget(h);
 		return;
 	}
-	struct lp_pool **pools = calloc(MAX_POOLS, sizeof *pools);
-	unsigned n = pools ? lp_pool_all(pools, MAX_POOLS) : 0;
-	for (unsigned i = 0; i < n; i++)
-		cancel_tasks(pools[i], h);
+	struct end d;
+	begin_end(&d);
+	atomic_store(&h->ender, d.number);
+	ask_tasks(&d, false);
+	forget_end(&d);
 	atomic_store(&left_any, true);
 	atomic_store(&h->left, true);
 	lp_host_forget_if_quiet(h);
-	bool last = lp_host_count() == 0;
-	for (unsigned i = 0; i < n; i++) {
-		if (last)
-			leave_pool(pools[i]);
-		lp_release(pools[i]);
-	}
-	free(pools);
-	if (last)
+	if (lp_host_count() == 0) {
+		for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+			leave_pool(p);
 		drop_default();
+	}
 }
 
 static void at_exit(void)
 {
 	if (exit_generation != lp_generation)
 		return; /* a fork that went past our handlers (vfork, clone): the threads are the parent's */
-	static struct lp_host *hosts[MAX_HOSTS];
-	unsigned n = lp_host_all(hosts, MAX_HOSTS);
 	if (lp_this_worker())
 		lp_worker_leaves(lp_this_worker());
-	if (n || atomic_load(&left_any))
-		close_hosts(hosts, n, true);
+	struct lp_host *any = lp_host_after(NULL);
+	if (any || atomic_load(&left_any))
+		close_hosts(NULL, true);
+	lp_release(any);
 	fflush(stdout);
 }
 

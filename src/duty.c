@@ -7,13 +7,12 @@
 #include "signals.h"
 #include "values.h"
 
-/* Was it cancelled between the queue and here, where nobody could find it? The other half of each canceller's order: he
- * leaves his mark (on the token, the pool, the host), then looks through the workers; we are on the stack, then look. */
-static bool too_late(struct lp_task *t)
+/* It ends cancelled, but was not asked itself yet: it heard it from a child first, or is not on the stack any more for who
+ * looks for it. Or it ends by itself while the request is on its way down to it. What it has started is reached from here. */
+static void pass_down(struct lp_task *t, enum lp_task_state how)
 {
-	struct lp_host *h = t->host;
-	return lp_task_orphaned(t) || t->sweeps != atomic_load(&t->pool->sweeps) ||
-		(h && atomic_load(t->lasting ? &h->over : &h->closing));
+	if (t->token && lp_cancel_word(&t->actor) == 0 && (how == LP_STOPPED || lp_task_condemned(t)))
+		lp_task_request_cancel(t);
 }
 
 /* Of a task that is timed: one more in the bucket of 2^i <= nanoseconds < 2^(i+1). */
@@ -36,7 +35,7 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 		count_time(w->counts.wait, began - t->submitted);
 	lp_worker_push(w, &t->actor);
 	enum lp_task_state how = LP_STOPPED;
-	if (!too_late(t))
+	if (!lp_task_doomed(t)) /* else it was cancelled between the queue and here, where nobody could find it */
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);
@@ -52,6 +51,7 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 	}
 	struct lp_host *h = t->detached ? t->host : NULL;
 	size_t result = t->msg.len;
+	pass_down(t, how);
 	lp_task_end(t, how);
 	if (h)
 		lp_host_detached_end(h);

@@ -161,7 +161,7 @@ void lp_group_leave(struct lp_group *g, struct lp_task *t, enum lp_task_state ho
 	if ((failed = failed && !g->failed)) {
 		g->failed = lp_retain(t);
 		atomic_fetch_sub(&g->token.obj.refs, 1); /* not the last: ours is there */
-		atomic_store(&g->token.cancelled, true); /* before anybody can see that all have ended */
+		lp_token_mark(&g->token); /* before anybody can see that all have ended */
 	}
 	if (atomic_load(&t->place) == LP_QUEUED)
 		g->out--;
@@ -201,7 +201,7 @@ __attribute__((constructor)) static void group_open(void)
 
 void lp_group_cancel(struct lp_group *g)
 {
-	atomic_store(&g->token.cancelled, true);
+	lp_token_mark(&g->token);
 	/* The held ones are in no queue that the walk could find. */
 	for (;;) {
 		lp_lock(&g->lock);

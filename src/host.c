@@ -3,6 +3,7 @@
 
 static lp_mutex hosts_lock;
 static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */
+static uint64_t hosts_made;                     /* [hosts_lock] */
 
 /* A forked child: the states go on, their tasks are the parent's. */
 static void renew_hosts(void)
@@ -55,6 +56,7 @@ struct lp_host *lp_host_new(void *L)
 	h->hook = NULL;
 	atomic_init(&h->parker, NULL);
 	atomic_init(&h->closing, false);
+	atomic_init(&h->ender, 0);
 	atomic_init(&h->over, false);
 	atomic_init(&h->left, false);
 	atomic_init(&h->detached, 0);
@@ -63,6 +65,7 @@ struct lp_host *lp_host_new(void *L)
 	atomic_init(&h->lights_lock.word, 0);
 	lp_list_init(&h->lights);
 	lp_lock(&hosts_lock);
+	h->number = ++hosts_made;
 	lp_list_append(&hosts, &h->link);
 	lp_unlock(&hosts_lock);
 	return h;
@@ -141,21 +144,26 @@ void lp_host_forget_if_quiet(struct lp_host *h)
 	lp_host_forget(h);
 }
 
-unsigned lp_host_all(struct lp_host **out, unsigned max)
+struct lp_host *lp_host_after(struct lp_host *h)
 {
-	unsigned n = 0;
+	struct lp_host *next = NULL;
 	lp_lock(&hosts_lock);
-	for (struct lp_link *l = hosts.next; l != &hosts && n < max; l = l->next) {
-		struct lp_host *h = lp_entry(l, struct lp_host, link);
+	/* It may have left the list meanwhile, which is in the order of the numbers. */
+	struct lp_link *l = h && lp_linked(&h->link) ? h->link.next : hosts.next;
+	for (; l != &hosts && !next; l = l->next) {
+		struct lp_host *i = lp_entry(l, struct lp_host, link);
+		if (h && i->number <= h->number)
+			continue;
 		/* One whose count is 0 waits for our lock to leave the list: not to be revived. */
-		uint32_t refs = atomic_load(&h->obj.refs);
-		while (refs && !atomic_compare_exchange_weak(&h->obj.refs, &refs, refs + 1))
+		uint32_t refs = atomic_load(&i->obj.refs);
+		while (refs && !atomic_compare_exchange_weak(&i->obj.refs, &refs, refs + 1))
 			;
 		if (refs)
-			out[n++] = h;
+			next = i;
 	}
 	lp_unlock(&hosts_lock);
-	return n;
+	lp_release(h);
+	return next;
 }
 
 void lp_host_forget(struct lp_host *h)

@@ -18,12 +18,14 @@ struct lp_host {
 	int hook_mask, hook_count;     /* [exec] that hook's */
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
+	_Atomic uint64_t ender;        /* the number of the end that it is part of (close.c); 0: none */
 	_Atomic bool over;             /* closing, and the time for detached tasks is over */
 	_Atomic bool left;             /* closed by code that may not wait; the end of the process waits for detached tasks */
 	struct lp_event quiet;         /* set while closing and detached == 0 */
 	lp_mutex lights_lock;          /* a place_lock may be taken under it */
 	struct lp_link lights;         /* [lights_lock] the execs of its light threads, for reports */
-	struct lp_link link;           /* [hosts lock] all hosts of the process */
+	struct lp_link link;           /* [hosts lock] all hosts of the process, */
+	uint64_t number;               /* [I] in the order in which they were made */
 };
 
 struct lp_host *lp_host_new(void *L);
@@ -40,8 +42,8 @@ void lp_host_add_light(struct lp_host *h, struct lp_exec *e);
 void lp_host_remove_light(struct lp_exec *e);
 void lp_host_forget_lights(struct lp_host *h); /* the state closes */
 
-/* All hosts, for the end of the process; each is retained. Returns how many were stored. */
-unsigned lp_host_all(struct lp_host **hosts, unsigned max);
+/* The host after h (NULL: the first), retained; gives h's count back. NULL: there are no more. */
+struct lp_host *lp_host_after(struct lp_host *h);
 void lp_host_forget(struct lp_host *h);  /* it has closed: out of the list */
 void lp_host_forget_if_quiet(struct lp_host *h); /* one that was left: when nothing of it has to be waited for */
 unsigned lp_host_count(void);

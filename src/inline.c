@@ -235,6 +235,7 @@ static struct lp_worker *take_inliner(struct lp_pool *p)
 	w->thread = pthread_self();
 	note_caller(w, NULL);
 	lp_lock(&p->lock);
+	w->place = ++p->places;
 	lp_list_append(&p->serving, &w->link); /* whoever cancels finds it from here on */
 	lp_unlock(&p->lock);
 	return w;

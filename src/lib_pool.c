@@ -128,6 +128,7 @@ static int start(lua_State *L, struct lp_state *s, struct lp_handle *h, struct l
 	bool served = false;
 	if ((s->submits++ & 15) == 0)
 		t->submitted = lp_now();
+	t->sweeps = atomic_load_explicit(&p->sweeps, memory_order_relaxed);
 	if (g) {
 		t->grouped = true;
 		if (!lp_group_join(g, t)) { /* its time will come: then it is no more in the queue than others of this pool */

@@ -129,8 +129,6 @@ static int report(lua_State *L)
 		}
 		if (!n)
 			luaL_addstring(&b, "no task runs or waits");
-		else if (r->cut)
-			luaL_addstring(&b, "\nand more");
 		luaL_pushresult(&b);
 	}
 	((struct box *)lua_touserdata(L, 1))->report = NULL; /* what it holds goes now */

@@ -5,10 +5,10 @@
  * comparison), and the timers that somebody waits for (timer.c). It starts when there is something to watch and leaves when there has been nothing for a while. */
 #include "cancel.h"
 #include "stop.h"
+#include "sweep.h"
 #include "timer.h"
-#include "worker.h"
 
-enum { POKE_NS = 1000000, SLOW_POKE_NS = 10000000, LINGER_NS = 200000000, MAX_POOLS = 1024 };
+enum { POKE_NS = 1000000, SLOW_POKE_NS = 10000000, LINGER_NS = 200000000 };
 
 struct watch {
 	struct lp_link link;
@@ -91,27 +91,20 @@ static lp_time look_at_watches(lp_time now)
 
 struct due {
 	lp_time now, next;
-	struct lp_task *late[64]; /* retained */
-	unsigned n;
 };
 
-static void look_at_worker(struct lp_worker *w, void *data)
+/* Is it late? Notes when the earliest of the others is. */
+static bool is_late(struct lp_worker *w, struct lp_actor *a, void *data)
 {
 	struct due *d = data;
-	lp_lock(&w->lock);
-	struct lp_actor *a = w->exec.actor;
-	if (a && a->is_task && !a->hold && a->deadline != LP_FOREVER) {
-		lp_time next = a->deadline;
-		if (next <= d->now && d->n < 64)
-			d->late[d->n++] = lp_retain(lp_entry(a, struct lp_task, actor));
-		if (next <= d->now)
-			next = d->now + POKE_NS;
-		if (next < d->next)
-			d->next = next;
-	} else if (a && a->deadline != LP_FOREVER && d->now + POKE_NS < d->next) {
-		d->next = d->now + POKE_NS; /* held back: it may be told as soon as that ends */
-	}
-	lp_unlock(&w->lock);
+	if (a != w->exec.actor || a->deadline == LP_FOREVER)
+		return false;
+	bool late = a->deadline <= d->now;
+	/* Late: until it was told. Held back: it may be told as soon as that ends. */
+	lp_time next = late || a->hold ? d->now + POKE_NS : a->deadline;
+	if (next < d->next)
+		d->next = next;
+	return late && !a->hold;
 }
 
 static lp_time look_at_deadlines(lp_time now)
@@ -123,16 +116,10 @@ static lp_time look_at_deadlines(lp_time now)
 	atomic_store(&next_deadline, LP_FOREVER);
 	lp_unlock(&lock);
 	struct due d = {.now = now, .next = LP_FOREVER};
-	struct lp_pool *pools[MAX_POOLS];
-	unsigned n = lp_pool_all(pools, MAX_POOLS);
-	for (unsigned i = 0; i < n; i++) {
-		lp_pool_each_worker(pools[i], look_at_worker, &d);
-		lp_release(pools[i]);
-	}
-	for (unsigned i = 0; i < d.n; i++) {
-		lp_poke(d.late[i]);
-		lp_release(d.late[i]);
-	}
+	struct lp_sweep s;
+	lp_sweep_begin(&s, NULL, is_late, &d);
+	for (struct lp_task *t; (t = lp_sweep_next(&s)); lp_release(t))
+		lp_poke(t);
 	lp_lock(&lock);
 	if (d.next < atomic_load(&next_deadline))
 		atomic_store(&next_deadline, d.next);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cancel.h"
+#include "sweep.h"
 #include "worker.h"
 
 static lp_mutex pools_lock;
@@ -89,20 +91,22 @@ struct lp_pool *lp_pool_new(const struct lp_pool_options *opt, struct lp_msg *se
 	return p;
 }
 
-unsigned lp_pool_all(struct lp_pool **out, unsigned max)
+struct lp_pool *lp_pool_after(struct lp_pool *p)
 {
-	unsigned n = 0;
+	struct lp_pool *next = NULL;
 	lp_lock(&pools_lock);
-	for (struct lp_link *l = pools.next; l != &pools && n < max; l = l->next) {
-		struct lp_pool *p = lp_entry(l, struct lp_pool, link);
-		uint32_t refs = atomic_load(&p->obj.refs);
-		while (refs && !atomic_compare_exchange_weak(&p->obj.refs, &refs, refs + 1))
+	for (struct lp_link *l = p ? p->link.next : pools.next; l != &pools && !next; l = l->next) {
+		struct lp_pool *q = lp_entry(l, struct lp_pool, link);
+		/* One whose count is 0 waits for our lock to leave the list: not to be revived. */
+		uint32_t refs = atomic_load(&q->obj.refs);
+		while (refs && !atomic_compare_exchange_weak(&q->obj.refs, &refs, refs + 1))
 			;
 		if (refs)
-			out[n++] = p;
+			next = q;
 	}
 	lp_unlock(&pools_lock);
-	return n;
+	lp_release(p);
+	return next;
 }
 
 void lp_counts_add(struct lp_counts *to, struct lp_counts *from)
@@ -178,68 +182,40 @@ void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void 
 
 /* ---- cancelling all ---- */
 
-static void cancel(struct lp_task *t)
+static void no_member_follows(struct lp_task *t)
 {
-	if (t->grouped) /* what its group holds back shall not follow it */
-		atomic_store(&t->parent->cancelled, true);
-	lp_task_request_cancel(t);
+	if (t->grouped && !lp_task_ended(t)) /* what its group holds back shall not come after it */
+		lp_token_mark(t->parent);
 }
 
-static void cancel_queued(struct lp_pool *p)
+static bool is_task(struct lp_task *t)
 {
-	struct lp_task *reports = NULL;
-	for (struct lp_task *t; (t = lp_queue_take(&p->queue));) {
-		lp_pool_leave_room(p, t);
-		if (t->lost) {
-			t->next = reports;
-			reports = t;
-			continue;
-		}
-		cancel(t);
-		lp_pool_took_tombstone(p); /* it was one, or is one since */
-		lp_release(t);
-	}
-	for (struct lp_task *next; reports; reports = next) {
-		next = reports->next;
-		lp_queue_push(&p->queue, reports);
-	}
-	lp_pool_kick(p);
-	lp_pool_settle(p);
+	return !t->lost; /* else it waits for its report */
 }
 
-struct running {
-	struct lp_task *tasks[64];
-	unsigned n;
-};
-
-static void collect_running(struct lp_worker *w, void *data)
+/* Submitted before the newest sweep: what is started since, as by a clean-up, goes on. */
+static bool is_swept(struct lp_worker *w, struct lp_actor *a, void *data)
 {
-	struct running *r = data;
-	lp_lock(&w->lock);
-	for (struct lp_actor *a = w->exec.actor; a; a = a->outer)
-		if (a->is_task && r->n < sizeof r->tasks / sizeof *r->tasks && !atomic_load(&a->cancel))
-			r->tasks[r->n++] = lp_retain(lp_entry(a, struct lp_task, actor));
-	lp_unlock(&w->lock);
-}
-
-static void cancel_running(struct lp_pool *p)
-{
-	struct running r;
-	do {
-		r.n = 0;
-		lp_pool_each_worker(p, collect_running, &r);
-		for (unsigned i = 0; i < r.n; i++) {
-			cancel(r.tasks[i]);
-			lp_release(r.tasks[i]);
-		}
-	} while (r.n);
+	(void)data;
+	struct lp_task *t = lp_entry(a, struct lp_task, actor);
+	return lp_cancel_word(a) == 0 && t->sweeps != atomic_load(&w->pool->sweeps);
 }
 
 void lp_pool_cancel_all(struct lp_pool *p)
 {
 	atomic_fetch_add(&p->sweeps, 1); /* before we look: a task that was taken and is not on a worker's stack yet sees it */
-	cancel_queued(p);
-	cancel_running(p);
+	struct lp_task *queued = lp_queue_take_all(&p->queue, is_task);
+	for (struct lp_task *t = queued; t; t = t->next)
+		no_member_follows(t);
+	lp_pool_stop_taken(p, queued);
+	struct lp_sweep s;
+	lp_sweep_begin(&s, p, is_swept, NULL);
+	for (struct lp_task *t; (t = lp_sweep_next(&s)); lp_release(t)) {
+		no_member_follows(t);
+		lp_task_request_cancel(t);
+	}
+	lp_pool_kick(p);
+	lp_pool_settle(p);
 }
 
 bool lp_pool_full(struct lp_pool *p)

@@ -75,6 +75,7 @@ struct lp_pool {
 	struct lp_link inliners;         /* [lock] workers without a thread, not in use */
 	struct lp_link serving;          /* [lock] those in use */
 	struct lp_link helpers;          /* [lock] workers that wait (I6): `late` ones last */
+	uint64_t places;                 /* [lock] how often a worker was put into one of those lists */
 	unsigned threads, idle_count;    /* [lock] */
 	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */
 	lp_time no_thread_until;         /* [lock] a thread could not be started: not again before */
@@ -97,7 +98,7 @@ extern const struct lp_class lp_pool_class;
 /* A pool without threads; setup is moved in. NULL: out of memory. */
 struct lp_pool *lp_pool_new(const struct lp_pool_options *opt, struct lp_msg *setup);
 
-/* Puts a task in (its host, parent, message set; pool set to p) and sees to it that somebody runs it.
+/* Puts a task in (its host, parent, message, sweeps set; pool set to p) and sees to it that somebody runs it.
  * Takes its own count. `own`: the caller is a task of this pool. */
 enum lp_submitted {
 	LP_SUBMITTED,
@@ -129,8 +130,9 @@ unsigned lp_pool_queued(struct lp_pool *p);            /* tasks that wait */
 void lp_pool_cancelled_entry(struct lp_pool *p);       /* one more tombstone: prune when they are many */
 /* Calls f for each worker (threads and inliners in use), retained by the pool's lock. */
 void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void *data), void *data);
-/* All pools, retained. */
-unsigned lp_pool_all(struct lp_pool **pools, unsigned max);
+/* The pool after p (NULL: the first), retained; gives p's count back. NULL: there are no more. A pool that is made
+ * meanwhile is the last. */
+struct lp_pool *lp_pool_after(struct lp_pool *p);
 
 /* ---- sched.c: for worker.c and pool.c ---- */
 /* The worker has neither task nor permit: parks until it is handed a permit and the token (true),

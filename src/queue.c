@@ -56,35 +56,25 @@ struct lp_task *lp_queue_take(struct lp_queue *q)
 	return t;
 }
 
-void lp_queue_each(struct lp_queue *q, void (*f)(struct lp_task *t, void *data), void *data)
+struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t))
 {
-	lp_lock(&q->out_lock);
-	gather(q);
-	for (struct lp_task *t = q->out, *next; t; t = next) {
-		next = t->next;
-		f(t, data);
-	}
-	lp_unlock(&q->out_lock);
-}
-
-struct lp_task *lp_queue_prune(struct lp_queue *q)
-{
-	struct lp_task *dead = NULL;
+	struct lp_task *taken = NULL, **end = &taken;
 	uint32_t n = 0;
 	lp_lock(&q->out_lock);
 	gather(q);
 	for (struct lp_task **at = &q->out; *at;) {
 		struct lp_task *t = *at;
-		if (lp_task_state(t) == LP_PENDING || t->lost) { /* lost: it waits for its report */
+		if (!wants(t)) {
 			at = &t->next;
 			continue;
 		}
 		*at = t->next;
-		t->next = dead;
-		dead = t;
+		t->next = NULL;
+		*end = t;
+		end = &t->next;
 		n++;
 	}
 	atomic_fetch_sub(&q->count, n);
 	lp_unlock(&q->out_lock);
-	return dead;
+	return taken;
 }

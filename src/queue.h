@@ -22,11 +22,9 @@ struct lp_queue {
 void lp_queue_init(struct lp_queue *q);
 void lp_queue_push(struct lp_queue *q, struct lp_task *t);  /* takes over one count of t */
 struct lp_task *lp_queue_take(struct lp_queue *q);          /* NULL: empty; the count is the caller's */
-/* Calls f for every entry that was in when it began, oldest first, under out's lock: f must not take one that it could
- * hold elsewhere together with this, and must not take from the queue. */
-void lp_queue_each(struct lp_queue *q, void (*f)(struct lp_task *t, void *data), void *data);
-/* Takes out the tombstones; returns a list linked by `next` of those whose counts are the caller's. */
-struct lp_task *lp_queue_prune(struct lp_queue *q);
+/* Takes out every entry that `wants` says yes to, of those that are in when it begins, which is called under out's lock: it
+ * looks at memory only. Returns a list linked by `next`, oldest first, of those whose counts are the caller's. */
+struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t));
 
 static inline uint32_t lp_queue_count(struct lp_queue *q)
 {

@@ -10,7 +10,7 @@
 #include "group.h"
 #include "host.h"
 
-enum { MAX_POOLS = 256, MAX_HOSTS = 64, MAX_LINES = 2048 };
+enum { FEW_LINES = 64 }; /* at first: as long as they do not suffice we look again, with room for twice as many */
 
 /* ---- looking ---- */
 
@@ -93,17 +93,12 @@ static void look_at_lights(struct lp_report *r, struct lp_host *h)
 	lp_unlock(&h->lights_lock);
 }
 
-static void look_at_hosts(struct lp_report *r)
+static void look_at_host(struct lp_report *r, struct lp_host *h)
 {
-	struct lp_host *hosts[MAX_HOSTS];
-	unsigned n = lp_host_all(hosts, MAX_HOSTS);
-	for (unsigned i = 0; i < n; i++) {
-		struct lp_report_line *line = add(r);
-		if (line)
-			look_at_wait(&hosts[i]->exec, line);
-		look_at_lights(r, hosts[i]);
-		lp_release(hosts[i]);
-	}
+	struct lp_report_line *line = add(r);
+	if (line)
+		look_at_wait(&h->exec, line);
+	look_at_lights(r, h);
 }
 
 /* Who holds the first object: its holder's memory is safe under the graph lock. */
@@ -130,30 +125,6 @@ static void look_at_holder(struct lp_report_line *line)
 	lp_graph_unlock();
 }
 
-struct lp_report *lp_report_new(struct lp_pool *only)
-{
-	unsigned capacity = only ? 64 + 2 * only->threads : MAX_LINES;
-	struct lp_report *r = lp_alloc(sizeof *r + capacity * sizeof *r->lines);
-	if (!r)
-		return NULL;
-	*r = (struct lp_report){.capacity = capacity};
-	if (only) {
-		look_at_pool(r, only);
-	} else {
-		struct lp_pool *pools[MAX_POOLS];
-		unsigned n = lp_pool_all(pools, MAX_POOLS);
-		look_at_hosts(r);
-		for (unsigned i = 0; i < n; i++) {
-			look_at_pool(r, pools[i]);
-			lp_release(pools[i]);
-		}
-	}
-	for (unsigned i = 0; i < r->n; i++)
-		if (r->lines[i].nobjs)
-			look_at_holder(&r->lines[i]);
-	return r;
-}
-
 static void forget(struct lp_who *who)
 {
 	lp_release(who->task);
@@ -177,6 +148,37 @@ void lp_report_free(struct lp_report *r)
 		}
 	}
 	lp_free(r);
+}
+
+static struct lp_report *look(struct lp_pool *only, unsigned capacity)
+{
+	struct lp_report *r = lp_alloc(sizeof *r + capacity * sizeof *r->lines);
+	if (!r)
+		return NULL;
+	*r = (struct lp_report){.capacity = capacity};
+	if (only) {
+		look_at_pool(r, only);
+		return r;
+	}
+	for (struct lp_host *h = NULL; (h = lp_host_after(h));)
+		look_at_host(r, h);
+	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+		look_at_pool(r, p);
+	return r;
+}
+
+struct lp_report *lp_report_new(struct lp_pool *only)
+{
+	unsigned capacity = FEW_LINES;
+	struct lp_report *r = look(only, capacity);
+	while (r && r->cut) {
+		lp_report_free(r);
+		r = look(only, capacity *= 2);
+	}
+	for (unsigned i = 0; r && i < r->n; i++)
+		if (r->lines[i].nobjs)
+			look_at_holder(&r->lines[i]);
+	return r;
 }
 
 /* ---- telling ---- */

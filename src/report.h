@@ -32,7 +32,7 @@ struct lp_report_line {
 struct lp_report {
 	unsigned n, capacity;
 	unsigned threads;       /* tasks that are innermost on a worker */
-	bool cut;               /* there was more */
+	bool cut;               /* there was more; not of a report that lp_report_new answers */
 	struct lp_report_line lines[];
 };
 

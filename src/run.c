@@ -129,12 +129,12 @@ static int encode_error(lua_State *L)
 	return 0;
 }
 
-/* Is the error on top the end that the task was asked for? Cancelling is downward: a task that is cancelled may hear
- * it first from a child that it awaits, even before the request itself has come down to it. */
+/* Is the error on top the end that the task was asked for? A task that is to end, as one of a tree, of its pool, of its
+ * host, may hear it first from a child that it awaits, even before the request itself has come to it. */
 static bool stopped(lua_State *L, struct lp_task *t, int status)
 {
 	if (status == LUA_ERRRUN && lp_toobj(L, -1) == &lp_cancelled_value)
-		return lp_cancel_word(&t->actor) || lp_task_condemned(t);
+		return lp_cancel_word(&t->actor) || lp_task_doomed(t);
 	return lp_cancel_word(&t->actor) &&
 		(lp_is_own_stop(L, -1, &t->actor) || (LP_LUAJIT && status == LUA_ERRERR && was_told(&t->actor)));
 }

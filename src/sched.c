@@ -68,6 +68,7 @@ static bool start_thread(struct lp_pool *p)
 	struct lp_worker *w = lp_worker_new(p, true);
 	if (w) {
 		lp_lock(&p->lock);
+		w->place = ++p->places;
 		lp_list_append(&p->workers, &w->link);
 		lp_unlock(&p->lock);
 		if (lp_worker_start(w) == 0)
@@ -137,7 +138,6 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 		if (refused)
 			return LP_CLOSED_POOL;
 	}
-	t->sweeps = atomic_load_explicit(&p->sweeps, memory_order_relaxed);
 	lp_queue_push(&p->queue, t->grouped ? lp_retain(t) : lp_retain_unshared(t));
 	if (atomic_load_explicit(&p->limit, memory_order_relaxed) == 0)
 		return LP_RUN_INLINE;
@@ -157,12 +157,17 @@ void lp_pool_leave_room(struct lp_pool *p, struct lp_task *t)
 		lp_semaphore_release(&p->room, 1);
 }
 
+static bool is_tombstone(struct lp_task *t)
+{
+	return lp_task_state(t) != LP_PENDING && !t->lost; /* lost: it waits for its report */
+}
+
 void lp_pool_cancelled_entry(struct lp_pool *p)
 {
 	int32_t n = atomic_fetch_add(&p->tombstones, 1) + 1;
 	if (n < MANY_TOMBSTONES || (uint32_t)n < lp_queue_count(&p->queue) / 2)
 		return;
-	for (struct lp_task *t = lp_queue_prune(&p->queue), *next; t; t = next) {
+	for (struct lp_task *t = lp_queue_take_all(&p->queue, is_tombstone), *next; t; t = next) {
 		next = t->next;
 		lp_pool_took_tombstone(p);
 		lp_pool_leave_room(p, t);

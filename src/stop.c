@@ -10,6 +10,7 @@
 
 #include "cancel.h"
 #include "signals.h"
+#include "sweep.h"
 #include "worker.h"
 
 /* ---- the signal ---- */
@@ -122,85 +123,90 @@ void lp_poke(struct lp_task *t)
 
 /* ---- whom it reaches ---- */
 
-struct reach {
-	struct lp_token *token;
-	struct lp_task *found[64]; /* retained */
-	unsigned n;
-};
-
-static void running_descendants(struct lp_worker *w, void *data)
+/* PENDING -> STOPPED, with all that hangs on it but its place in the queue. */
+static bool end_pending(struct lp_task *t)
 {
-	struct reach *r = data;
-	lp_lock(&w->lock);
-	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
-		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (t && r->n < 64 && lp_cancel_word(a) == 0 && lp_task_reached(t, r->token))
-			r->found[r->n++] = lp_retain(t);
+	if (!lp_task_stop_pending(t))
+		return false;
+	atomic_fetch_add(&t->pool->totals.cancelled, 1);
+	if (t->detached)
+		lp_host_detached_end(t->host);
+	lp_pool_leave_room(t->pool, t);
+	return true;
+}
+
+void lp_pool_stop_taken(struct lp_pool *p, struct lp_task *t)
+{
+	for (struct lp_task *next; t; t = next) {
+		next = t->next;
+		if (!end_pending(t))
+			lp_pool_took_tombstone(p); /* somebody else has begun or ended it, and counts its place as one */
+		lp_pool_leave_room(p, t);
+		lp_release(t);
 	}
-	lp_unlock(&w->lock);
+	if (atomic_load(&p->closed))
+		lp_pool_settle(p); /* they may have been the last */
 }
 
-static void pending_orphans(struct lp_task *t, void *data)
+static bool is_orphan(struct lp_task *t)
 {
-	struct reach *r = data;
-	if (r->n < 64 && lp_task_state(t) == LP_PENDING && lp_task_orphaned(t))
-		r->found[r->n++] = lp_retain(t);
+	return lp_task_state(t) == LP_PENDING && lp_task_orphaned(t);
 }
 
-static void request(struct lp_task *t)
+/* A task that runs. False: it was asked before, or has ended. Its token is marked, if it has one. */
+static bool ask(struct lp_task *t, bool *has_children)
 {
-	if (lp_task_stop_pending(t)) {
-		atomic_fetch_add(&t->pool->totals.cancelled, 1);
-		if (t->detached)
-			lp_host_detached_end(t->host);
-		lp_pool_leave_room(t->pool, t);
-		if (atomic_load(&t->place) != LP_HELD_STOPPED)
-			lp_pool_cancelled_entry(t->pool);
-	} else if (!lp_task_ended(t) && lp_cancel_ask(&t->actor)) {
-		struct lp_token *k = lp_task_token_ref(t);
-		if (k)
-			atomic_store(&k->cancelled, true); /* before we look for those that run: see run() */
-		lp_release(k);
+	struct lp_token *k = NULL;
+	bool first = !lp_task_ended(t) && lp_task_ask(t, &k);
+	*has_children = k != NULL;
+	lp_release(k);
+	if (first)
 		lp_monitor_cancel(t);
-	}
+	return first;
 }
 
-/* What f finds in all pools, again and again until it finds nothing new. */
-static void reach_all(struct lp_token *token, bool pending)
+static bool unasked(struct lp_worker *w, struct lp_actor *a, void *data)
 {
-	enum { MAX_POOLS = 1024 };
-	struct lp_pool *pools[MAX_POOLS];
-	unsigned n = lp_pool_all(pools, MAX_POOLS);
-	for (unsigned i = 0; i < n; i++) {
-		struct reach r = {.token = token};
-		do {
-			r.n = 0;
-			if (pending)
-				lp_queue_each(&pools[i]->queue, pending_orphans, &r);
-			else
-				lp_pool_each_worker(pools[i], running_descendants, &r);
-			for (unsigned k = 0; k < r.n; k++) {
-				request(r.found[k]);
-				lp_release(r.found[k]);
-			}
-		} while (r.n);
-		lp_release(pools[i]);
-	}
+	(void)w;
+	(void)data;
+	return lp_cancel_word(a) == 0;
+}
+
+/* The mark is there. Those that run are asked first, so that their tokens are marked when we look at the queues: there a
+ * glance at the parent has to do. What is between a queue and a stack sees the mark itself. */
+static void reach_marked(void)
+{
+	struct lp_sweep s;
+	bool has_children;
+	lp_sweep_begin(&s, NULL, unasked, NULL);
+	for (struct lp_task *t; (t = lp_sweep_next(&s)); lp_release(t))
+		if (lp_task_condemned(t))
+			ask(t, &has_children);
+	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
+		if (lp_queue_count(&p->queue))
+			lp_pool_stop_taken(p, lp_queue_take_all(&p->queue, is_orphan));
 }
 
 void lp_token_request_cancel(struct lp_token *k)
 {
-	reach_all(k, false);
-	reach_all(k, true);
+	lp_token_mark(k);
+	reach_marked();
 }
 
 void lp_task_request_cancel(struct lp_task *t)
 {
-	struct lp_token *k = lp_task_token_ref(t); /* once the task has been told, it has another */
-	request(t);
-	if (!k)
-		k = lp_task_token_ref(t);
-	if (k && lp_cancel_word(&t->actor))
-		lp_token_request_cancel(k);
-	lp_release(k);
+	bool has_children;
+	if (end_pending(t)) {
+		if (atomic_load(&t->place) != LP_HELD_STOPPED)
+			lp_pool_cancelled_entry(t->pool);
+	} else if (ask(t, &has_children) && has_children) {
+		reach_marked();
+	}
+}
+
+bool lp_task_doomed(struct lp_task *t)
+{
+	struct lp_host *h = t->host;
+	return lp_task_condemned(t) || t->sweeps != atomic_load(&t->pool->sweeps) ||
+		(h && atomic_load(t->lasting ? &h->over : &h->closing));
 }

@@ -32,15 +32,28 @@ enum lp_task_state {
 };
 
 /* token: what children of a task hold of it. The chain of parents is what "cancelling is downward"
- * walks; a task that ends by itself cuts the chain, so that no chain of the dead grows. */
+ * walks; a task that ends by itself cuts the chain, so that no chain of the dead grows.
+ *
+ *  T1  A canceller marks the token, then looks at who runs (sweep.h) and at the queues. A task that starts is first on its
+ *      worker's stack, then looks at its ancestors: one of the two sees the other.
+ *  T2  Whoever asks a task marks the token that the task had at that moment; whoever makes a token for one that was asked
+ *      marks it; the runner, about to be told, drops it. So a token is either marked or belongs to nobody who was asked.
+ *  T3  A task that ends cancelled without having been asked (it heard it from a child first), or whose ancestor was
+ *      cancelled meanwhile, asks itself before it ends: what it has started must not be missed because the chain is cut.
+ *  T4  What the clean-up starts has a token of its own, beyond which nobody looks for marks: it is not of the request. */
 struct lp_token {
 	struct lp_obj obj;
 	lp_mutex lock;
-	struct lp_token *parent;   /* [lock] counted; NULL once the task has ended */
-	_Atomic bool cancelled;    /* its task was cancelled: children must not start */
 	_Atomic bool held;         /* its task is in a shield: what cancels the task, or above, does not come down through it */
 	bool of_group;             /* [I] part of an lp_group: its parent is never cut off */
+	bool border;               /* [I] whoever looks for a mark does not go on to its parent */
+	_Atomic bool cancelled;    /* marked: its task was cancelled, children must not start */
+	struct lp_token *parent;   /* [lock] counted; NULL once the task has ended */
+	_Atomic uint64_t clean;    /* when lp_token_marks was this, it was not condemned */
 };
+
+/* How many marks there have been in this process, also such as became visible by the end of a shield. */
+extern _Atomic uint64_t lp_token_marks;
 
 /* Where a pending task is. A member of a group may be held back by the group's limit. */
 enum { LP_QUEUED, LP_HELD, LP_HELD_STOPPED };
@@ -120,35 +133,46 @@ extern void (*lp_task_end_announced)(struct lp_node *n);
 extern void (*lp_task_end_told)(struct lp_node *n);
 
 /* ---- tokens ---- */
-/* The token of a running task, made on first use; NULL: out of memory. Runner only. Marked as
- * cancelled if t was asked to end and has not been told yet: what it starts now must not run. */
+/* The token of a running task, made on first use; NULL: out of memory. Runner only. Marked if t was asked to end and has
+ * not been told yet: what it starts now must not run. */
 struct lp_token *lp_task_token(struct lp_task *t);
 /* The token if there is one, retained, or NULL. Anybody. */
 struct lp_token *lp_task_token_ref(struct lp_task *t);
+/* Asks t to end and marks its token, which it answers retained if there is one. False: it was asked before. */
+bool lp_task_ask(struct lp_task *t, struct lp_token **token);
 /* Runner: t is being told. What it starts from here on is part of its clean-up: not of that token. */
 void lp_task_drop_token(struct lp_task *t);
 /* Its task has ended: cuts it off its parent's, so that no chain of the dead grows. */
 void lp_token_end(struct lp_token *k);
 /* Runner: its outermost shield begins, or has ended; then what came meanwhile goes down to what it has started. */
 void lp_task_hold_token(struct lp_task *t, bool hold);
-/* Does t descend from the task of this token, through parents that have not ended? */
+/* Does t descend from the task of this token, through parents that have not ended? Without any lock. */
 bool lp_task_descends(struct lp_task *t, struct lp_token *of);
-/* The same for a request, which no token that is held lets through. */
-bool lp_task_reached(struct lp_task *t, struct lp_token *from);
 /* A token with count 1; the parent may be NULL. */
 void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_token *parent);
-/* Its task or group, or an ancestor whose cancelling reached it, was cancelled. */
+/* Its task or group was cancelled. Whoever marks looks afterwards for those that are to be told (stop.h). */
+void lp_token_mark(struct lp_token *k);
+/* Is it marked, and lets its mark through? */
 static inline bool lp_token_stops(struct lp_token *k)
 {
 	return atomic_load(&k->cancelled) && !atomic_load(&k->held);
 }
+/* The same, or is it a group's that a cancelled task has made? A glance, which takes no lock and no count. */
 static inline bool lp_token_cancelled(struct lp_token *k)
 {
 	return lp_token_stops(k) || (k->of_group && k->parent && lp_token_stops(k->parent));
 }
-/* Was any of its ancestors cancelled? Also when the request has not come down to it yet. */
-bool lp_task_condemned(struct lp_task *t);
-/* The same of its parent: it must not start. */
+/* Is it or any of its ancestors marked, with nothing between that holds it back? Without any lock. */
+bool lp_token_condemned(struct lp_token *k);
+/* Was any ancestor of t cancelled? Also when the request has not come down to it yet. Then it must not start. Without any
+ * lock; costs nothing while nobody cancels anything. */
+static inline bool lp_task_condemned(struct lp_task *t)
+{
+	struct lp_token *k = t->parent;
+	return k && (lp_token_stops(k) || (atomic_load_explicit(&k->clean, memory_order_relaxed) !=
+		atomic_load(&lp_token_marks) && lp_token_condemned(k)));
+}
+/* The glance at its parent, for those who hold a lock. */
 static inline bool lp_task_orphaned(struct lp_task *t)
 {
 	return t->parent && lp_token_cancelled(t->parent);

@@ -27,8 +27,9 @@ void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_tok
 	atomic_init(&k->lock.word, 0);
 	atomic_init(&k->cancelled, false);
 	atomic_init(&k->held, false);
-	k->of_group = false;
+	k->of_group = k->border = false;
 	k->parent = parent ? lp_retain(parent) : NULL;
+	atomic_init(&k->clean, 0);
 }
 
 struct lp_token *lp_task_token(struct lp_task *t)
@@ -38,12 +39,15 @@ struct lp_token *lp_task_token(struct lp_task *t)
 		return k;
 	lp_token_init(k, &token_class, t->parent);
 	atomic_init(&k->held, t->actor.shield != 0);
+	k->border = lp_cancel_word(&t->actor) & LP_CANCEL_DELIVERED; /* of its clean-up */
 	lp_lock(&t->lock);
 	t->token = k;
+	uint32_t word = lp_cancel_word(&t->actor);
 	lp_unlock(&t->lock);
-	/* The canceller asks, then looks for a token to mark; we show it, then look whether we were asked. */
-	if (lp_cancel_word(&t->actor) & LP_CANCEL_ASKED)
-		atomic_store(&k->cancelled, true);
+	/* Who asks does it under the lock: either it finds the token there, or we see that it was asked. Once the grace is
+	 * over it is ASKED again, but what it starts is its clean-up's still. */
+	if ((word & LP_CANCEL_ASKED) && !k->border)
+		lp_token_mark(k);
 	return k;
 }
 
@@ -53,6 +57,17 @@ struct lp_token *lp_task_token_ref(struct lp_task *t)
 	struct lp_token *k = t->token ? lp_retain(t->token) : NULL;
 	lp_unlock(&t->lock);
 	return k;
+}
+
+bool lp_task_ask(struct lp_task *t, struct lp_token **token)
+{
+	lp_lock(&t->lock);
+	bool first = lp_cancel_ask(&t->actor);
+	*token = first && t->token ? lp_retain(t->token) : NULL; /* once it is told it has another */
+	lp_unlock(&t->lock);
+	if (*token)
+		lp_token_mark(*token);
+	return first;
 }
 
 void lp_task_drop_token(struct lp_task *t)
@@ -67,6 +82,17 @@ void lp_task_drop_token(struct lp_task *t)
 	lp_release(k);
 }
 
+/* ---- marks ---- */
+
+_Atomic uint64_t lp_token_marks;
+
+/* Counted also where it is marked already: a shield may have kept that from who looked since. */
+void lp_token_mark(struct lp_token *k)
+{
+	atomic_store(&k->cancelled, true);
+	atomic_fetch_add(&lp_token_marks, 1); /* afterwards: who has seen this number has seen the mark */
+}
+
 static struct lp_token *token_parent(struct lp_token *k)
 {
 	lp_lock(&k->lock);
@@ -75,56 +101,47 @@ static struct lp_token *token_parent(struct lp_token *k)
 	return parent;
 }
 
-bool lp_task_condemned(struct lp_task *t)
+bool lp_token_condemned(struct lp_token *k)
 {
-	struct lp_token *k = t->parent ? lp_retain(t->parent) : NULL;
-	while (k && !lp_token_stops(k)) {
-		struct lp_token *up = atomic_load(&k->held) ? NULL : token_parent(k);
-		lp_release(k);
-		k = up;
+	uint64_t marks = atomic_load(&lp_token_marks);
+	bool marked = false;
+	struct lp_token *at = lp_retain(k);
+	while (at && !(marked = lp_token_stops(at)) && atomic_load(&at->clean) != marks) {
+		struct lp_token *up = at->border || atomic_load(&at->held) ? NULL : token_parent(at);
+		lp_release(at);
+		at = up;
 	}
-	lp_release(k);
-	return k != NULL;
+	lp_release(at);
+	if (!marked)
+		atomic_store(&k->clean, marks);
+	return marked;
 }
 
 /* The shield's end shows that it is over, then looks whether there was a request; who requests marks the task and its
- * token, then looks who is below and not held: one of the two sees the other. */
+ * token, then looks who is below and not held: one of the two sees the other. What came down to a task that cleans up
+ * already is none of its clean-up's. */
 void lp_task_hold_token(struct lp_task *t, bool hold)
 {
 	struct lp_token *k = t->token;
 	if (!k)
 		return; /* one that is made in the shield is held from its birth */
 	atomic_store(&k->held, hold);
-	if (hold)
+	if (hold || k->border)
 		return;
-	uint32_t word = lp_cancel_word(&t->actor);
-	bool asked = (word & LP_CANCEL_ASKED) && !(word & LP_CANCEL_DELIVERED);
-	if (asked)
-		atomic_store(&k->cancelled, true);
-	if (asked || atomic_load(&k->cancelled) || lp_task_condemned(t))
+	if ((lp_cancel_word(&t->actor) & LP_CANCEL_ASKED) || atomic_load(&k->cancelled) || lp_task_condemned(t))
 		lp_token_request_cancel(k);
 }
 
-static bool leads_to(struct lp_task *t, struct lp_token *of, bool past_shields)
+bool lp_task_descends(struct lp_task *t, struct lp_token *of)
 {
-	struct lp_token *k = t->parent && of ? lp_retain(t->parent) : NULL;
-	while (k && (k != of || (!past_shields && atomic_load(&k->held)))) {
-		struct lp_token *up = !past_shields && atomic_load(&k->held) ? NULL : token_parent(k);
+	if (t->parent == of || !t->parent || !of)
+		return t->parent && t->parent == of;
+	struct lp_token *k = lp_retain(t->parent);
+	while (k && k != of) {
+		struct lp_token *up = token_parent(k);
 		lp_release(k);
 		k = up;
 	}
 	lp_release(k);
 	return k != NULL;
-}
-
-bool lp_task_descends(struct lp_task *t, struct lp_token *of)
-{
-	if (t->parent == of || !t->parent)
-		return t->parent && of;
-	return leads_to(t, of, true);
-}
-
-bool lp_task_reached(struct lp_task *t, struct lp_token *from)
-{
-	return leads_to(t, from, false);
 }

@@ -50,6 +50,7 @@ struct lp_worker {
 	size_t memory;               /* [worker] bytes in use by L */
 	struct lp_counts counts;
 	struct lp_link link;         /* [pool lock] workers / exited / inliners / serving */
+	uint64_t place;              /* [pool lock] the order of `workers` and of `serving` */
 	struct lp_link idle_link;    /* [pool lock] */
 	struct lp_link helper_link;  /* [pool lock] linked: it waits, and may be called */
 	bool offers;                 /* [worker] that was done, and has not been taken back */
