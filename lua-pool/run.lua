@@ -137,10 +137,11 @@ function run(spec)
 		if input == "string" then return go_on(process, o, out, err, o.stdin, nil) end
 		if input == "function" then return go_on(process, o, out, err, "", o.stdin) end
 		if input ~= "channel" then return go_on(process, o, out, err, "", nil) end
-		local feeder = core.async(feed, o.stdin, core.run_stdin(process))
-		local result = go_on(process, o, out, err, "", nil)
-		feeder:cancel()
-		return result
+		local pipe = assert(core.run_stdin(process))
+		-- Whatever happens the pipe is closed, and the feeder has ended.
+		return pipe:with(function()
+			return core.async(feed, o.stdin, pipe):with(function() return go_on(process, o, out, err, "", nil) end)
+		end)
 	end)
 	if ended == nil then return nil, why, errno end
 

@@ -114,9 +114,14 @@ local function prelude(config, core)
 		local execute, booleans = core.execute, table ~= nil and table.pack ~= nil
 		os.execute = function(command) return execute(command, booleans) end
 	end
+	if io then
+		for _, name in ipairs { "open", "lines", "tmpfile" } do
+			if io[name] then io[name] = core.opener(io[name]) end
+		end
+	end
 	if io and io.popen then
-		local popen, child = io.popen, core.child
-		io.popen = function(...) return child(popen, ...) end
+		local popen, child, opened = io.popen, core.child, core.opened
+		io.popen = function(...) return opened(child(popen, ...)) end
 	end
 	if config.interprets and jit then
 		local on = jit.on

@@ -13,6 +13,7 @@ void lp_block_begin(lua_State *L, struct lp_state *s)
 {
 	if (!s->exec || (!s->worker && !s->host))
 		luaL_error(L, "this Lua state is closing: nothing can be waited for");
+	s->calling = L;
 	if (s->host)
 		lp_host_begin_wait(s);
 	if (lp_interrupted(s->exec))
@@ -117,7 +118,8 @@ int lp_push_errno(lua_State *L, const char *path, size_t len, int err)
 	char buf[128];
 	lua_pushnil(L);
 	lua_pushlstring(L, path, len); /* it may hold zero bytes */
-	lua_pushfstring(L, ": %s", lp_error_text(err, buf, sizeof buf));
+	lua_pushfstring(L, ": %s%s", lp_error_text(err, buf, sizeof buf),
+		err == EMFILE || err == ENFILE ? " (also after a collection)" : "");
 	lua_concat(L, 2);
 	lua_pushinteger(L, err);
 	return 3;

@@ -300,6 +300,16 @@ static void channel_destroy(struct lp_obj *o)
 	}
 }
 
+/* One that a watch feeds: its descriptor. */
+static bool channel_holds(struct lp_obj *o)
+{
+	struct lp_channel *ch = (struct lp_channel *)o;
+	lp_lock(&ch->lock);
+	bool holds = ch->source != NULL;
+	lp_unlock(&ch->lock);
+	return holds;
+}
+
 const struct lp_class lp_channel_class = {
 	.name = "lua-pool.channel",
 	.destroy = channel_destroy,
@@ -307,6 +317,7 @@ const struct lp_class lp_channel_class = {
 	.enqueue = channel_enqueue,
 	.dequeue = channel_dequeue,
 	.discard = channel_discard,
+	.holds = channel_holds,
 };
 
 struct lp_channel *lp_channel_new(size_t capacity)

@@ -55,8 +55,10 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 	lp_task_end(t, how);
 	if (h)
 		lp_host_detached_end(h);
-	if (L == w->L)
+	if (L == w->L) {
 		lp_collect(L, result);
+		lp_worker_tidy(w);
+	}
 }
 
 /* What the queue gave: a task, a tombstone, or a failed task that wants its report. */
@@ -137,29 +139,42 @@ static bool over_limit(struct lp_pool *p)
 		atomic_load_explicit(&p->limit, memory_order_relaxed);
 }
 
+/* Until there is nothing to do; gives the token away. */
+static void work(struct lp_worker *w, bool searching)
+{
+	struct lp_pool *p = w->pool;
+	for (;;) {
+		struct lp_task *t = NULL;
+		if (!over_limit(p))
+			t = lp_pool_next(p, searching);
+		if (t) {
+			searching = false;
+			lp_worker_take(w, t);
+			continue;
+		}
+		if (searching) {
+			atomic_store(&p->searching, 0); /* park looks at the queue again: I2 */
+			return;
+		}
+		uint32_t nobody = 0;
+		if (over_limit(p) || !atomic_compare_exchange_strong(&p->searching, &nobody, 1))
+			return;
+		searching = true;
+	}
+}
+
 void lp_worker_loop(struct lp_worker *w)
 {
 	struct lp_pool *p = w->pool;
 	bool searching = true;
+	enum lp_parked parked;
 	do {
-		for (;;) {
-			struct lp_task *t = NULL;
-			if (!over_limit(p))
-				t = lp_pool_next(p, searching);
-			if (t) {
-				searching = false;
-				lp_worker_take(w, t);
-				continue;
-			}
-			if (searching) {
-				atomic_store(&p->searching, 0); /* park looks at the queue again: I2 */
-				searching = false;
-				break;
-			}
-			uint32_t nobody = 0;
-			if (over_limit(p) || !atomic_compare_exchange_strong(&p->searching, &nobody, 1))
-				break;
-			searching = true;
-		}
-	} while ((searching = lp_pool_park(p, w)));
+		do {
+			work(w, searching);
+			searching = false;
+		} while (lp_worker_tidy_idle(w)); /* with the permit, without the token: I2 holds, park looks at the queue again */
+		while ((parked = lp_pool_park(p, w)) == LP_LOOKS)
+			lp_worker_tidy_idle(w);
+		searching = true;
+	} while (parked == LP_WORKS);
 }

@@ -166,12 +166,22 @@ static void file_destroy(struct lp_obj *o)
 	lp_free(f);
 }
 
+static bool file_holds(struct lp_obj *o)
+{
+	struct lp_file *f = (struct lp_file *)o;
+	lp_lock(&f->lock);
+	bool open = f->fd >= 0;
+	lp_unlock(&f->lock);
+	return open;
+}
+
 const struct lp_class lp_file_class = {
 	.name = "lua-pool.file",
 	.destroy = file_destroy,
 	.take = file_take,
 	.enqueue = file_enqueue,
 	.dequeue = file_dequeue,
+	.holds = file_holds,
 	.forks = true, /* whoever uses it renews it first */
 };
 

@@ -2,6 +2,8 @@
  * `cache_key` -> weak table object -> userdata. */
 #include "handle.h"
 
+#include "holdings.h"
+
 #include "wait.h"
 
 static const char cache_key;
@@ -146,6 +148,8 @@ void lp_push(lua_State *L, struct lp_obj *o)
 		h->obj = lp_retain(o);
 		lua_pushvalue(L, -1);
 		lua_rawsetp(L, -3, o);
+		if (o->cls->holds && o->cls->holds(o))
+			lp_hold_received(L, -1);
 	}
 	lua_remove(L, -2);
 }

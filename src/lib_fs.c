@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "lib_path.h"
 
 /* ---- stat ---- */
@@ -106,7 +107,10 @@ static int fs_folder(lua_State *L)
 		lp_block_begin(L, s);
 		err = lp_open_path(s, &path, O_PATH | O_DIRECTORY, 0, &d->fd);
 	}
-	return err ? lp_push_path_error(L, s, &path, err) : 1;
+	if (err)
+		return lp_push_path_error(L, s, &path, err);
+	lp_hold(L, s, -1);
+	return 1;
 }
 
 /* ---- names in folders ---- */

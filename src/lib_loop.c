@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "holdings.h"
 #include "inbox.h"
 #include "suspend.h"
 
@@ -16,6 +17,8 @@ static struct lp_inbox *inbox_of(lua_State *L)
 static int inbox_fd(lua_State *L)
 {
 	int fd = lp_inbox_fd(inbox_of(L));
+	if (fd < 0 && lp_hold_less_in(L, lua_touserdata(L, lua_upvalueindex(1)), errno))
+		fd = lp_inbox_fd(inbox_of(L));
 	if (fd >= 0) {
 		lua_pushinteger(L, fd);
 		return 1;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "sys.h"
 
 static void folder_destroy(struct lp_obj *o)
@@ -17,7 +18,12 @@ static void folder_destroy(struct lp_obj *o)
 	lp_free(d);
 }
 
-const struct lp_class lp_folder_class = {.name = "lua-pool.folder", .destroy = folder_destroy};
+static bool folder_holds(struct lp_obj *o)
+{
+	return ((struct lp_folder *)o)->fd >= 0;
+}
+
+const struct lp_class lp_folder_class = {.name = "lua-pool.folder", .destroy = folder_destroy, .holds = folder_holds};
 
 bool lp_check_path(lua_State *L, int index, struct lp_path *path)
 {
@@ -88,10 +94,12 @@ int lp_open_path(struct lp_state *s, const struct lp_path *path, int flags, mode
 	/* Not to wait for the other end of a FIFO inside open. It has no effect on regular files. */
 	if (!(flags & O_PATH))
 		flags |= O_NONBLOCK | O_NOCTTY;
-	for (;;) {
+	for (int tries = 0;;) {
 		if ((*fd = open_once(path, flags, mode)) >= 0)
 			return 0;
 		int err = errno;
+		if (lp_hold_less(s, err, &tries))
+			continue;
 		if (err == EINTR && lp_block_over(s))
 			return LP_IO_STOPPED;
 		if (err == ENXIO && (flags & O_ACCMODE) == O_WRONLY && is_fifo(path))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "handle.h"
+#include "holdings.h"
 #include "inbox.h"
 #include "lib.h"
 
@@ -79,6 +80,8 @@ static int future_pollfd(lua_State *L)
 		lua_rawset(L, 2);
 	}
 	int fd = lp_inbox_fd(p->later.inbox);
+	if (fd < 0 && lp_hold_less_in(L, lp_state(L), errno))
+		fd = lp_inbox_fd(p->later.inbox);
 	if (fd < 0)
 		return luaL_error(L, "no descriptor for a future that is polled: %s", strerror(errno));
 	if (lp_task_ended(t))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "lib_path.h"
 #include "replace.h"
 #include "sys.h"
@@ -79,6 +80,15 @@ static void leave(struct target *t)
 	t->fd = -1;
 }
 
+static int begin(struct lp_state *s, struct lp_replace *r, struct target *t, mode_t mode)
+{
+	int err, tries = 0;
+	do
+		err = lp_replace_begin(r, t->w.dir, t->w.name, mode);
+	while (lp_hold_less(s, err, &tries));
+	return err;
+}
+
 /* fs_replace(root, path, data, mode, sync: 0, 1, 2) -> true / nil, err, errno / false: it is no regular file */
 static int fs_replace(lua_State *L)
 {
@@ -96,7 +106,7 @@ static int fs_replace(lua_State *L)
 		t.path = path;
 		err = follow(s, &t);
 		if (!err) {
-			err = lp_replace_begin(&r, t.w.dir, t.w.name, mode);
+			err = begin(s, &r, &t, mode);
 			plain = err == EXDEV;
 		}
 		if (!err) {
@@ -205,7 +215,7 @@ static int fs_copy(lua_State *L)
 			t.path = to;
 			err = follow(s, &t);
 			if (!err)
-				err = lp_replace_begin(&r, t.w.dir, t.w.name, mode);
+				err = begin(s, &r, &t, mode);
 			if (err == EXDEV && !to.root)
 				atomic = false;
 		}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "holdings.h"
 #include "large.h"
 #include "lib_file.h"
 #include "lib_sync.h"
@@ -168,7 +169,10 @@ static int run_start(lua_State *L)
 			fcntl(files[i]->fd, F_SETFL, fcntl(files[i]->fd, F_GETFL) & ~O_NONBLOCK);
 	}
 	if (!err) {
-		err = lp_process_start(p, &how, &what);
+		int tries = 0;
+		do
+			err = lp_process_start(p, &how, &what);
+		while (lp_hold_less(s, err, &tries));
 		entered = 3;
 	}
 	for (int i = 0; i < entered; i++)
@@ -188,7 +192,10 @@ static int run_stdin(lua_State *L)
 	int fd = p->in;
 	p->in = -1;
 	int err = fd < 0 ? EBADF : lp_file_adopt(f, fd, NULL);
-	return err ? lp_push_errno(L, "stdin", 5, err) : 1;
+	if (err)
+		return lp_push_errno(L, "stdin", 5, err);
+	lp_hold(L, lp_state(L), -1);
+	return 1;
 }
 
 /* ---- while it runs ---- */

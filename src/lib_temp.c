@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "holdings.h"
 #include "lib_path.h"
 #include "lib_sync.h"
 #include "sys.h"
@@ -24,7 +25,12 @@ static void tempdir_destroy(struct lp_obj *o)
 	lp_free(d);
 }
 
-static const struct lp_class tempdir_class = {.name = "lua-pool.tempdir", .destroy = tempdir_destroy};
+static bool tempdir_holds(struct lp_obj *o)
+{
+	return !atomic_load(&((struct tempdir *)o)->removed);
+}
+
+static const struct lp_class tempdir_class = {.name = "lua-pool.tempdir", .destroy = tempdir_destroy, .holds = tempdir_holds};
 
 static struct tempdir *check(lua_State *L)
 {
@@ -53,6 +59,7 @@ static int fs_tempdir(lua_State *L)
 	if (err)
 		return lp_push_path_error(L, s, &path, err);
 	atomic_store(&d->removed, false);
+	lp_hold(L, s, -1);
 	return 1;
 }
 

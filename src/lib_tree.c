@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "lib_path.h"
 #include "sys.h"
 
@@ -154,7 +155,10 @@ static int remove_tree(struct tree *t, int dir, const char *name, bool folder)
 	int err = errno;
 	/* What is put in while this removes is removed as well; not for ever. */
 	for (int round = 0; round < 8; round++) {
-		int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int fd, tries = 0;
+		do
+			fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		while (fd < 0 && t->s && lp_hold_less(t->s, errno, &tries));
 		if (fd < 0)
 			return refused(t, name, errno == ENOTDIR && err ? err : errno);
 		if ((err = remove_content(t, fd)))

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "lib_path.h"
 #include "watch.h"
 
@@ -27,12 +28,19 @@ static int fs_watch(lua_State *L)
 		/* What is watched is what was found there: a bound folder cannot be left by a link put in its place. */
 		err = lp_open_path(s, &path, O_PATH, 0, &fd);
 		snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
-		if (!err)
+		int tries = 0;
+		bool again = !err;
+		while (again) {
 			err = lp_watch_start(ch, proc, path.name);
+			again = lp_hold_less(s, err, &tries);
+		}
 		if (fd >= 0)
 			close(fd);
 	}
-	return err ? lp_push_path_error(L, s, &path, err) : 1;
+	if (err)
+		return lp_push_path_error(L, s, &path, err);
+	lp_hold(L, s, -1);
+	return 1;
 }
 
 void lp_open_watch(lua_State *L, int state)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "large.h"
 #include "lib_path.h"
 #include "sys.h"
@@ -41,6 +42,7 @@ static int fs_open(lua_State *L)
 	if (err)
 		return lp_push_path_error(L, s, &path, err);
 	f->temporary = temporary;
+	lp_hold(L, s, -1);
 	return 1;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "handle.h"
+#include "holdings.h"
 #include "lib.h"
 #include "worker.h"
 
@@ -127,6 +128,59 @@ static int child(lua_State *L)
 	return status == LUA_OK ? lua_gettop(L) : lua_error(L);
 }
 
+/* What opens files in Lua's own io library, called in this frame: its messages name the caller's place and name. What it
+ * opened is noted; without a descriptor the state is collected and it is called once more. Upvalue 2: the function. */
+static int opening(lua_State *L)
+{
+	lua_CFunction open = lua_tocfunction(L, lua_upvalueindex(2));
+	int top = lua_gettop(L), n = open(L);
+	if (n >= 3 && lua_isnil(L, -n) && lua_isnumber(L, -n + 2) &&
+		lp_hold_less_in(L, lp_state(L), (int)lua_tointeger(L, -n + 2))) {
+		lua_settop(L, top);
+		n = open(L);
+	}
+	if (n == 0)
+		return 0;
+	int first = lua_gettop(L) - n + 1;
+	if (lua_type(L, first) == LUA_TUSERDATA)
+		lp_hold(L, lp_state(L), first);
+	else if (lua_iscfunction(L, first) && lua_getupvalue(L, first, 1)) { /* of io.lines: it keeps the file there */
+		if (lua_type(L, -1) == LUA_TUSERDATA)
+			lp_hold(L, lp_state(L), -1);
+		lua_pop(L, 1);
+	}
+	return n;
+}
+
+/* opener(f) -> f with the above around it; f itself if it is not one of the library's functions. */
+static int opener(lua_State *L)
+{
+	bool plain = lua_iscfunction(L, 1);
+#if !LP_LUAJIT
+	if (plain && lua_getupvalue(L, 1, 1)) /* it would look for it in ours */
+		plain = false;
+#endif
+	lua_settop(L, 1);
+	if (!plain)
+		return 1;
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_pushvalue(L, 1);
+	lua_pushcclosure(L, opening, 2);
+#if LP_LUAJIT
+	lua_getfenv(L, 1); /* where the library has the metatable of files */
+	lua_setfenv(L, 2);
+#endif
+	return 1;
+}
+
+/* opened(...) -> ...: the first of it was opened by Lua's own library, if it is a file. */
+static int opened(lua_State *L)
+{
+	if (lua_type(L, 1) == LUA_TUSERDATA)
+		lp_hold(L, lp_state(L), 1);
+	return lua_gettop(L);
+}
+
 /* cpointer(f) -> light userdata of a C function without upvalues, or nil; from_cpointer(p) -> function.
  * Within one process the address is a name: preload functions that a host linked in have no other. */
 static int cpointer(lua_State *L)
@@ -152,7 +206,7 @@ static int from_cpointer(lua_State *L)
 void lp_open_worker(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"print", worker_print}, {"alone", alone}, {"pin", pin}, {"seed", seed},
-		{"exit", worker_exit}, {"child", child}, {"execute", worker_execute}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
+		{"exit", worker_exit}, {"child", child}, {"opener", opener}, {"opened", opened}, {"execute", worker_execute}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
 		{NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);

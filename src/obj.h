@@ -40,6 +40,8 @@ struct lp_class {
 	struct lp_obj *(*sent)(struct lp_obj *o, const char **why);
 	/* NULL, or: a message that named o was opened and a handle of o made. */
 	void (*received)(struct lp_obj *o);
+	/* NULL, or: does o hold of what the system has few just now (holdings.h)? On any thread. */
+	bool (*holds)(struct lp_obj *o);
 	bool forks; /* usable in a forked child, as a copy of its own: it depends on no other thread */
 };
 

@@ -135,9 +135,10 @@ void lp_pool_each_worker(struct lp_pool *p, void (*f)(struct lp_worker *w, void 
 struct lp_pool *lp_pool_after(struct lp_pool *p);
 
 /* ---- sched.c: for worker.c and pool.c ---- */
-/* The worker has neither task nor permit: parks until it is handed a permit and the token (true),
- * or has to end (false). */
-bool lp_pool_park(struct lp_pool *p, struct lp_worker *w);
+/* The worker has no task: gives its permit up if it has one, and parks until it is handed a permit and the token, or has to
+ * end, or w->look_again has come (then it has neither permit nor token, and parks again). */
+enum lp_parked { LP_LEAVES, LP_WORKS, LP_LOOKS };
+enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w);
 /* From here to lp_pool_withdraw the worker may be called (I6). `late`: only when all others wait. */
 void lp_pool_offer(struct lp_pool *p, struct lp_worker *w, bool late);
 bool lp_pool_withdraw(struct lp_pool *p, struct lp_worker *w); /* true: it was called, and has a permit */

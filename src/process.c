@@ -18,15 +18,18 @@ extern char **environ;
 
 /* ---- those that could not be waited for ---- */
 
-/* Killed, but stuck in the kernel: they are reaped when the next one starts. */
-enum { MAX_ORPHANS = 256 };
+/* Killed, but stuck in the kernel: they are reaped when the next one starts. Each process brings its entry with it, so that
+ * none can be missing. */
+struct lp_orphan {
+	pid_t pid;
+	struct lp_orphan *next;
+};
 static lp_mutex orphans_lock;
-static pid_t orphans[MAX_ORPHANS]; /* [orphans_lock] */
-static unsigned norphans;
+static struct lp_orphan *orphans; /* [orphans_lock] */
 
 static void renew_orphans(void)
 {
-	norphans = 0; /* the parent's children are none of ours */
+	orphans = NULL; /* the parent's children are none of ours */
 }
 
 __attribute__((constructor)) static void orphans_open(void)
@@ -35,23 +38,35 @@ __attribute__((constructor)) static void orphans_open(void)
 	lp_fork_child(renew_orphans);
 }
 
-static void adopt(pid_t pid)
+static void adopt(struct lp_process *p)
 {
+	struct lp_orphan *o = p->orphan;
+	p->orphan = NULL;
+	o->pid = p->pid;
 	lp_lock(&orphans_lock);
-	if (norphans < MAX_ORPHANS)
-		orphans[norphans++] = pid;
+	o->next = orphans;
+	orphans = o;
 	lp_unlock(&orphans_lock);
 }
 
 static void reap_orphans(void)
 {
+	struct lp_orphan *reaped = NULL;
 	lp_lock(&orphans_lock);
-	for (unsigned i = 0; i < norphans;)
-		if (waitpid(orphans[i], NULL, WNOHANG) != 0)
-			orphans[i] = orphans[--norphans];
-		else
-			i++;
+	for (struct lp_orphan **at = &orphans, *o; (o = *at);) {
+		if (waitpid(o->pid, NULL, WNOHANG) == 0) {
+			at = &o->next;
+			continue;
+		}
+		*at = o->next;
+		o->next = reaped;
+		reaped = o;
+	}
 	lp_unlock(&orphans_lock);
+	for (struct lp_orphan *next; reaped; reaped = next) {
+		next = reaped->next;
+		lp_free(reaped);
+	}
 }
 
 /* ---- starting ---- */
@@ -253,7 +268,7 @@ void lp_process_end(struct lp_process *p, lp_time deadline)
 	if (alive && !await_end(p, deadline)) {
 		kill(-p->pid, SIGKILL);
 		if (!await_end(p, lp_now() + LP_SECOND)) {
-			adopt(p->pid);
+			adopt(p);
 			p->reaped = p->lost = true;
 			lp_children_let_go();
 		}
@@ -284,6 +299,7 @@ static void process_destroy(struct lp_obj *o)
 		lp_free(p->got[k].p);
 		lp_release(p->sinks[k]);
 	}
+	lp_free(p->orphan);
 	lp_free(p);
 }
 
@@ -292,9 +308,14 @@ const struct lp_class lp_process_class = {.name = "lua-pool.process", .destroy =
 struct lp_process *lp_process_new(void)
 {
 	struct lp_process *p = lp_alloc(sizeof *p);
-	if (!p)
+	struct lp_orphan *orphan = lp_alloc(sizeof *orphan);
+	if (!p || !orphan) {
+		lp_free(p);
+		lp_free(orphan);
 		return NULL;
+	}
 	memset(p, 0, sizeof *p);
+	p->orphan = orphan;
 	lp_obj_init(&p->obj, &lp_process_class);
 	p->watch = p->in = p->out[0] = p->out[1] = -1;
 	return p;

@@ -22,6 +22,7 @@ struct lp_process {
 	size_t fed;           /* bytes of the current piece of input that it has taken */
 	struct lp_bytes got[2];
 	lp_time grace;        /* between TERM and KILL */
+	struct lp_orphan *orphan; /* the entry that it will need should it not be reaped; NULL: it did */
 	struct lp_obj *sinks[2]; /* counted: channels that its output goes to, to be closed at the end; NULL */
 };
 

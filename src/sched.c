@@ -248,7 +248,7 @@ void lp_pool_settle(struct lp_pool *p)
 		lp_pool_dismiss(p);
 }
 
-bool lp_pool_park(struct lp_pool *p, struct lp_worker *w)
+enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 {
 	lp_lock(&p->lock);
 	if (p->stopping) {
@@ -258,7 +258,7 @@ bool lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 			atomic_fetch_sub(&p->active, 1);
 			lp_pool_kick(p);
 		}
-		return false;
+		return LP_LEAVES;
 	}
 	w->woken = false;
 	lp_list_prepend(&p->idle, &w->idle_link); /* last in, first out */
@@ -276,19 +276,24 @@ bool lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	lp_time until = stays ? LP_FOREVER : lp_now() + idle;
 	for (;;) {
 		lp_lock(&p->lock);
-		bool taken = !lp_linked(&w->idle_link), leaves = false;
-		if (!taken && (p->stopping || (until != LP_FOREVER && lp_now() >= until))) {
+		bool taken = !lp_linked(&w->idle_link);
+		bool leaves = !taken && (p->stopping || (until != LP_FOREVER && lp_now() >= until));
+		bool looks = !taken && !leaves && w->look_again != LP_FOREVER && lp_now() >= w->look_again;
+		if (leaves || looks) {
 			lp_list_remove(&w->idle_link);
 			p->idle_count--;
-			leaves = true;
 		}
 		bool woken = w->woken;
 		lp_unlock(&p->lock);
-		if (taken && woken)
-			return w->counted = true;
+		if (taken && woken) {
+			w->counted = true;
+			return LP_WORKS;
+		}
 		if (taken || leaves)
-			return false;
-		lp_park(atomic_load(&w->parker), until);
+			return LP_LEAVES;
+		if (looks)
+			return LP_LOOKS;
+		lp_park(atomic_load(&w->parker), w->look_again < until ? w->look_again : until);
 	}
 }
 

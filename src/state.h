@@ -34,6 +34,10 @@ struct lp_state {
 	struct lp_host *host;      /* [I] a state of the host program; NULL in a worker */
 	struct lp_worker *worker;  /* [I] NULL in a state of the host program */
 	struct lp_pool *default_pool; /* what pool.async means here, once known; kept by the registry */
+	lua_State *calling;        /* whose C function called lp_block_begin last */
+	int held_ref;              /* holdings.c: registry reference of the list; 0: none */
+	unsigned held, held_room;  /* ... its length, and when it is looked through */
+	lp_time tidy_after;        /* ... when it may collect again after a task */
 	unsigned submits;          /* counts, to time a sample of the tasks */
 	bool early;                /* a server may be in its init phase, before it forks (lib_pool.c: on_early) */
 	int future_meta;           /* [I] registry reference of the metatable of futures */

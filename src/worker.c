@@ -90,6 +90,7 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread)
 	w->has_thread = has_thread;
 	w->exec.worker = w;
 	w->finish_ref = w->report_ref = LUA_NOREF;
+	w->look_again = LP_FOREVER;
 	if (has_thread) {
 		w->exec.block = worker_block;
 		w->exec.unblock = worker_unblock;

@@ -46,6 +46,7 @@ struct lp_worker {
 	struct lp_exec *caller;      /* [worker] of an inliner: who called async, if it is one of the host's; else NULL */
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
 	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
+	lp_time look_again;          /* [worker] parked until then, to look at what tasks have left; LP_FOREVER */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
 	size_t memory;               /* [worker] bytes in use by L */
 	struct lp_counts counts;
@@ -123,6 +124,13 @@ static inline void lp_count(_Atomic uint64_t *n)
 	/* One writer: no need for a locked instruction. */
 	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
 }
+
+/* ---- tidy.c ---- */
+/* A task has ended, and none is left on the stack: collects if it has left much that the system has few of, or if that was not
+ * done just now. */
+void lp_worker_tidy(struct lp_worker *w);
+/* The worker is about to sleep: collects if anything was left. True: stopped half way, as there is a task to run. */
+bool lp_worker_tidy_idle(struct lp_worker *w);
 
 /* ---- run.c ---- */
 /* Runs a task that lp_task_begin has given us; L is the worker's state or a fresh coroutine of it. */

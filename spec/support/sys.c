@@ -253,6 +253,15 @@ static int sys_wait(lua_State *L)
 	return answer(L, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 }
 
+/* children() -> "none", "running", or "ended": one has that nobody has waited for. */
+static int sys_children(lua_State *L)
+{
+	siginfo_t info = {0};
+	int r = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+	lua_pushstring(L, r < 0 ? "none" : info.si_pid ? "ended" : "running");
+	return 1;
+}
+
 /* pending() -> boolean: is one of lua-pool's signals waiting for this thread? */
 static int sys_pending(lua_State *L)
 {
@@ -369,7 +378,7 @@ __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
 		{"pipe", sys_pipe}, {"close", sys_close}, {"write", sys_write}, {"read", sys_read},
 		{"read_after_signal", sys_read_after_signal}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
 		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {"killed", sys_killed},
-		{"killed_at", sys_killed_at}, {"become", sys_become}, {"umask", sys_umask}, {"getuid", sys_getuid}, {"limit", sys_limit},
+		{"killed_at", sys_killed_at}, {"become", sys_become}, {"umask", sys_umask}, {"getuid", sys_getuid}, {"limit", sys_limit}, {"children", sys_children},
 		{"fork", sys_fork}, {"wait", sys_wait}, {"_exit", sys_exit},
 		{NULL, NULL}};
 	static const struct { const char *name; int value; } numbers[] = {
