@@ -12,6 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Who may raise. Every function of the API that makes something may: memory. On LuaJIT that is more of them (lua_pushcfunction
+ * and lua_checkstack, in its first use of an address range lua_pushlightuserdata), and each step of its collector, which any of
+ * them may make, raises what a __gc has raised. What never raises on either Lua: lua_push* of nil, booleans, numbers and
+ * values that are there already, lua_rawget and lua_rawgeti, the lua_to* and lua_is* that do not convert (lua_tostring of a number
+ * does), lua_settop, lua_insert, lua_sethook, lua_pcall, lua_cpcall, lua_close. Outside a protected call only these may be
+ * used: an error there ends the process. */
 #if LUA_VERSION_NUM >= 504
 #define LP_LUAJIT 0
 #define lp_resume(L, from, narg, nres) lua_resume(L, from, narg, nres)
@@ -150,5 +156,23 @@ int lp_checkoption(lua_State *L, int arg, const char *otherwise, const char *con
 #else
 #error "lua-pool needs Lua 5.4 or LuaJIT 2.1; this lua.h is of another version"
 #endif
+
+/* f(ud as light userdata), protected; may be called where nothing else is. Leaves nothing, or the error. */
+static inline int lp_protected(lua_State *L, lua_CFunction f, void *ud)
+{
+#if LP_LUAJIT
+	return lua_cpcall(L, f, ud);
+#else
+	lua_pushcfunction(L, f);
+	lua_pushlightuserdata(L, ud);
+	return lua_pcall(L, 1, 0, 0);
+#endif
+}
+
+/* The text of an error that may be anything; never raises. */
+static inline const char *lp_text_of(lua_State *L, int index)
+{
+	return lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "(no text)";
+}
 
 #endif

@@ -1,4 +1,9 @@
-/* run: one task in a Lua state: decode the call, call, encode the results; errors and their reports. */
+/* run: one task in a Lua state: decode the call, call, encode the results; errors and their reports.
+ *
+ * What runs between the begin of a task and its end and is not inside a protected call must not raise (compat.h says what
+ * does): an error would jump over the task's end, or end the process. Here that are the functions lp_run_*,
+ * run_protected, failed, stopped; in duty.c and inline.c all that lp_worker_run calls; in vm.c lp_vm_open and
+ * lp_vm_close. The functions of the table at the end may raise. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +12,9 @@
 #include "signals.h"
 #include "values.h"
 #include "worker.h"
+
+/* Pushes one of the functions at the end of this file; never raises (worker.h). */
+static void push_function(lua_State *L, struct lp_worker *w, enum lp_run_function which);
 
 static struct lp_task *running(struct lp_worker *w)
 {
@@ -109,12 +117,16 @@ static int task_handler(lua_State *L)
 	return 1;
 }
 
-/* encode_error(error, w): the outcome of a task that failed. */
+/* encode_error(error, w, status): the outcome of a task that failed. */
 static int encode_error(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 2);
 	struct lp_task *t = running(w);
 	lp_msg_clear(&t->msg);
+	if (LP_LUAJIT && lua_tointeger(L, 3) == LUA_ERRERR) { /* "error in error handling": an overflow that left no room for it */
+		lua_settop(L, 0);
+		lua_pushliteral(L, "stack overflow (it left no room for a traceback)");
+	}
 	lua_settop(L, 1);
 	if (!t->report) /* the handler did not get that far */
 		keep_report(t, luaL_tolstring(L, 1, NULL));
@@ -143,14 +155,11 @@ static bool stopped(lua_State *L, struct lp_task *t, int status)
 static enum lp_task_state failed(lua_State *L, struct lp_worker *w, struct lp_task *t, int status)
 {
 	if (status != LUA_ERRMEM && !stopped(L, t, status)) {
-		if (LP_LUAJIT && status == LUA_ERRERR) { /* "error in error handling": an overflow that left no room for it */
-			lua_pop(L, 1);
-			lua_pushliteral(L, "stack overflow (it left no room for a traceback)");
-		}
-		lua_pushcfunction(L, encode_error);
+		push_function(L, w, LP_RUN_ERROR);
 		lua_insert(L, -2);
 		lua_pushlightuserdata(L, w);
-		status = lua_pcall(L, 2, 0, 0);
+		lua_pushinteger(L, status);
+		status = lua_pcall(L, 3, 0, 0);
 		if (status == LUA_OK)
 			return LP_FAILED;
 	}
@@ -169,8 +178,8 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 		lp_msg_clear(&t->msg);
 		return LP_FAILED;
 	}
-	lua_pushcfunction(L, task_handler);
-	lua_pushcfunction(L, task_body);
+	push_function(L, w, LP_RUN_HANDLER);
+	push_function(L, w, LP_RUN_BODY);
 	lua_pushlightuserdata(L, w);
 	lua_State *before = w->running;
 	bool catching = w->catching; /* this task may run on top of one whose message handler awaits it */
@@ -205,7 +214,7 @@ enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task
 	if (L == w->L)
 		return run_protected(L, w);
 	int results;
-	lua_pushcfunction(L, coroutine_body);
+	push_function(L, w, LP_RUN_COROUTINE);
 	lua_pushlightuserdata(L, w);
 	if (lp_resume(L, NULL, 1, &results) == LUA_OK)
 		return (enum lp_task_state)lua_tointeger(L, -1);
@@ -228,7 +237,7 @@ void lp_report_stderr(struct lp_task *t)
 static int report_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
-	struct lp_task *t = lua_touserdata(L, 2);
+	struct lp_task *t = w->told;
 	lua_settop(L, 0);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, w->report_ref);
 	if (t->msg.nvalues == 0)
@@ -244,7 +253,7 @@ static int report_body(lua_State *L)
 static int text_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
-	const char *text = lua_touserdata(L, 2);
+	const char *text = w->told;
 	lua_settop(L, 0);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, w->report_ref);
 	lua_pushstring(L, text);
@@ -260,12 +269,12 @@ bool lp_run_text(struct lp_worker *w, const char *text)
 	struct lp_actor actor;
 	lp_actor_init(&actor);
 	lp_worker_push(w, &actor);
-	lua_pushcfunction(w->L, text_body);
+	push_function(w->L, w, LP_RUN_TEXT);
 	lua_pushlightuserdata(w->L, w);
-	lua_pushlightuserdata(w->L, (void *)text);
-	bool told = lua_pcall(w->L, 2, 0, 0) == LUA_OK;
+	w->told = (void *)text;
+	bool told = lua_pcall(w->L, 1, 0, 0) == LUA_OK;
 	if (!told) {
-		fprintf(stderr, "lua-pool: error in on_error: %s\n", lua_tostring(w->L, -1) ? lua_tostring(w->L, -1) : "(no text)");
+		fprintf(stderr, "lua-pool: error in on_error: %s\n", lp_text_of(w->L, -1));
 		lua_pop(w->L, 1);
 	}
 	lp_worker_pop(w);
@@ -285,15 +294,43 @@ void lp_run_report(struct lp_worker *w, struct lp_task *t)
 	w->acting = t->host;
 	lua_State *L = w->L;
 	int top = lua_gettop(L);
-	lua_pushcfunction(L, report_body);
+	push_function(L, w, LP_RUN_REPORT);
 	lua_pushlightuserdata(L, w);
-	lua_pushlightuserdata(L, t);
-	if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-		fprintf(stderr, "lua-pool: error in on_error: %s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "(no text)");
+	w->told = t;
+	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		fprintf(stderr, "lua-pool: error in on_error: %s\n", lp_text_of(L, -1));
 		lp_report_stderr(t);
 	}
 	lua_settop(L, top);
 	w->acting = NULL;
 	w->running = NULL;
 	lp_worker_pop(w);
+}
+
+/* ---- the functions that are called protected ---- */
+
+static const lua_CFunction functions[LP_RUN_FUNCTIONS] = {[LP_RUN_HANDLER] = task_handler, [LP_RUN_BODY] = task_body,
+	[LP_RUN_ERROR] = encode_error, [LP_RUN_REPORT] = report_body, [LP_RUN_TEXT] = text_body,
+#if LP_LUAJIT
+	[LP_RUN_COROUTINE] = coroutine_body,
+#endif
+};
+
+static void push_function(lua_State *L, struct lp_worker *w, enum lp_run_function which)
+{
+#if LP_LUAJIT
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->functions[which]);
+#else
+	(void)w;
+	lua_pushcfunction(L, functions[which]);
+#endif
+}
+
+void lp_run_open(lua_State *L, struct lp_worker *w)
+{
+	for (int i = 0; LP_LUAJIT && i < LP_RUN_FUNCTIONS; i++) {
+		lua_pushcfunction(L, functions[i]);
+		w->functions[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	lua_settop(L, 0);
 }

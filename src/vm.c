@@ -10,29 +10,74 @@
 
 lua_CFunction lp_open_core;
 
+/* LuaJIT's lua_newstate ends with SIGSEGV when one of its allocations but the first fails (it closes what it has not made
+ * yet). So they all come out of one block, the nest, which either is there or is not. It takes 12 KiB (tried). */
+enum { NEST = 24 * 1024 };
+
+static bool in_nest(const struct lp_worker *w, const void *p)
+{
+	return w->nest && (const char *)p >= w->nest && (const char *)p < w->nest + NEST;
+}
+
+/* What lies in the nest stays there until the state closes. NULL: it has no room. */
+static void *nest_alloc(struct lp_worker *w, size_t size)
+{
+	size = (size + 15) & ~(size_t)15;
+	if (NEST - w->nest_used < size)
+		return NULL;
+	w->nest_used += size;
+	return w->nest + w->nest_used - size;
+}
+
+static void *nest_realloc(struct lp_worker *w, void *p, size_t old, size_t size)
+{
+	if (in_nest(w, p) && size <= old)
+		return p;
+	void *q = w->nesting ? nest_alloc(w, size) : NULL;
+	if (!q && !in_nest(w, p))
+		return realloc(p, size);
+	if (!q)
+		q = malloc(size); /* out of the nest */
+	if (q && p) {
+		memcpy(q, p, old < size ? old : size);
+		if (!in_nest(w, p))
+			free(p);
+	}
+	return q;
+}
+
 /* Frees never fail and shrinking never does, so the state can always unwind. */
 static void *limited_alloc(void *ud, void *p, size_t old, size_t size)
 {
 	struct lp_worker *w = ud;
 	if (!p)
 		old = 0; /* 5.4 passes the type of the object here */
+	const bool nested = LP_LUAJIT && (w->nesting || in_nest(w, p));
 	if (size == 0) {
 		w->memory -= old;
-		free(p);
+		if (!nested || !in_nest(w, p))
+			free(p);
 		return NULL;
 	}
 	size_t limit = w->pool->opt.memory_limit;
-	if (size > old && ((limit && w->memory - old + size > limit) || lp_fault()))
+	if (size > old && !w->nesting && ((limit && w->memory - old + size > limit) || lp_fault()))
 		return NULL;
-	void *q = realloc(p, size);
+	void *q = nested ? nest_realloc(w, p, old, size) : realloc(p, size);
 	if (q)
 		w->memory += size - old;
 	return q;
 }
 
+static void free_nest(struct lp_worker *w)
+{
+	lp_free(w->nest);
+	w->nest = NULL;
+}
+
+/* Every call into the state is protected, so this is not reached. Lua ends the process after it. */
 static int vm_panic(lua_State *L)
 {
-	(void)L; /* every call into the state is protected; not reached */
+	fprintf(stderr, "lua-pool: an error outside a protected call: %s\n", lp_text_of(L, -1));
 	return 0;
 }
 
@@ -65,6 +110,7 @@ static int vm_setup(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
 	lua_settop(L, 0);
+	lp_run_open(L, w);
 	luaL_openlibs(L);
 #if LP_LUAJIT
 	if (w->pool->opt.jit_checked) /* before any Lua code runs */
@@ -125,6 +171,60 @@ static int vm_error(lua_State *L)
 	return 1;
 }
 
+static lua_State *new_state(struct lp_worker *w)
+{
+#if LP_LUAJIT
+	if (!(w->nest = lp_alloc(NEST)))
+		return NULL;
+	w->nest_used = 0;
+	w->nesting = true;
+	lua_State *L = lua_newstate(limited_alloc, w);
+	w->nesting = false;
+	if (!L)
+		free_nest(w);
+	return L;
+#else
+	return lua_newstate(limited_alloc, w);
+#endif
+}
+
+static void close_state(struct lp_worker *w, lua_State *L)
+{
+	lua_close(L);
+	free_nest(w);
+}
+
+struct opening {
+	struct lp_worker *w;
+	struct lp_msg *error;
+	char *text;
+	bool done;
+};
+
+/* (opening): the setup, and what it failed with as a message. */
+static int vm_open(lua_State *L)
+{
+	struct opening *o = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	lua_pushcfunction(L, vm_handler);
+	lua_pushcfunction(L, vm_setup);
+	lua_pushlightuserdata(L, o->w);
+	int status = lua_pcall(L, 1, 0, 1);
+	o->done = status == LUA_OK;
+	if (o->done || status == LUA_ERRMEM || !(o->error = lp_alloc(sizeof *o->error)))
+		return 0;
+	lp_msg_init(o->error, NULL, 0);
+	lua_pushcfunction(L, vm_error);
+	lua_insert(L, -2);
+	lua_pushlightuserdata(L, o->error);
+	lua_call(L, 2, 1);
+	size_t size;
+	const char *text = lua_tolstring(L, -1, &size);
+	if (text && (o->text = lp_alloc(size + 1)))
+		memcpy(o->text, text, size + 1);
+	return 0;
+}
+
 bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 {
 	*error = NULL;
@@ -132,7 +232,7 @@ bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 	w->memory = 0;
 	w->spare = NULL;
 	w->finish_ref = w->report_ref = LUA_NOREF;
-	lua_State *L = lua_newstate(limited_alloc, w);
+	lua_State *L = new_state(w);
 	if (!L)
 		return false;
 	lua_atpanic(L, vm_panic);
@@ -145,38 +245,36 @@ bool lp_vm_open(struct lp_worker *w, struct lp_msg **error, char **text)
 	struct lp_actor actor;
 	lp_actor_init(&actor);
 	lp_worker_push(w, &actor);
-	lua_pushcfunction(L, vm_handler);
-	lua_pushcfunction(L, vm_setup);
-	lua_pushlightuserdata(L, w);
-	int status = lua_pcall(L, 1, 0, 1);
+	struct opening o = {.w = w};
+	int status = lp_protected(L, vm_open, &o);
 	w->running = NULL; /* set by every pcall in it: for the signal handler a task alone runs */
-	if (status == LUA_OK) {
+	if (o.done) {
 		lp_worker_pop(w);
 		lua_settop(L, 0);
 		w->L = L;
 		return true;
 	}
-	struct lp_msg *m = status == LUA_ERRMEM ? NULL : lp_alloc(sizeof *m);
-	if (m) {
-		lp_msg_init(m, NULL, 0);
-		lua_pushcfunction(L, vm_error);
-		lua_insert(L, -2);
-		lua_pushlightuserdata(L, m);
-		if (lua_pcall(L, 2, 1, 0) == LUA_OK && m->nvalues == 1) {
-			*error = m;
-			size_t size = lua_rawlen(L, -1) + 1;
-			if ((*text = lp_alloc(size)))
-				memcpy(*text, lua_tostring(L, -1), size);
-		} else {
-			lp_msg_clear(m);
-			lp_free(m);
-		}
+	if (o.error && status == LUA_OK && o.error->nvalues == 1) {
+		*error = o.error;
+		*text = o.text;
+	} else if (o.error) {
+		lp_msg_clear(o.error);
+		lp_free(o.error);
+		lp_free(o.text);
 	}
 	w->state = NULL;
-	lua_close(L);
+	close_state(w, L);
 	w->running = NULL;
 	lp_worker_pop(w);
 	return false;
+}
+
+static int call_finish(lua_State *L)
+{
+	struct lp_worker *w = lua_touserdata(L, 1);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->finish_ref);
+	lua_call(L, 0, 0);
+	return 0;
 }
 
 void lp_vm_close(struct lp_worker *w)
@@ -187,12 +285,9 @@ void lp_vm_close(struct lp_worker *w)
 	struct lp_actor actor;
 	lp_actor_init(&actor);
 	lp_worker_push(w, &actor);
-	if (w->finish_ref != LUA_NOREF) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, w->finish_ref);
-		if (lua_pcall(L, 0, 0, 0) != LUA_OK && !w->pool->opt.silent)
-			fprintf(stderr, "lua-pool: error in finish: %s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "(no text)");
-	}
-	lua_close(L);
+	if (w->finish_ref != LUA_NOREF && lp_protected(L, call_finish, w) != LUA_OK && !w->pool->opt.silent)
+		fprintf(stderr, "lua-pool: error in finish: %s\n", lp_text_of(L, -1));
+	close_state(w, L);
 	w->running = NULL;
 	lp_worker_pop(w);
 	w->L = NULL;

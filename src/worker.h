@@ -19,6 +19,9 @@
 enum { LP_TASK_STACK = (LP_LUAJIT ? 2560 : 640) * 1024, LP_LEAST_STACK = 256 * 1024 };
 enum { LP_MAX_WORKERS = 1024 }; /* live threads of all pools; id_count is one more */
 
+/* run.c: pushing a C function makes one on LuaJIT, which may raise; so they are made when the state opens. */
+enum lp_run_function { LP_RUN_HANDLER, LP_RUN_BODY, LP_RUN_ERROR, LP_RUN_REPORT, LP_RUN_TEXT, LP_RUN_COROUTINE, LP_RUN_FUNCTIONS };
+
 struct lp_worker {
 	struct lp_exec exec;         /* actor: the top of the stack [lock, written by the worker] */
 	lp_mutex lock;
@@ -32,6 +35,8 @@ struct lp_worker {
 	bool counted;                /* [worker] it holds a permit */
 	unsigned id;                 /* [I] 1 .. LP_MAX_WORKERS */
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
+	int functions[LP_RUN_FUNCTIONS]; /* [worker] LuaJIT: registry references of the C functions that run.c calls protected */
+	void *told;                  /* [worker] what on_error is being told of */
 	lua_State *spare;            /* [worker] a coroutine ready for the next inlined task; anchored */
 	lua_State *volatile running; /* [worker] the coroutine that runs a task's Lua code now; read by our signal handler */
 	bool warns;                  /* [worker] warn "@on" */
@@ -49,6 +54,9 @@ struct lp_worker {
 	lp_time look_again;          /* [worker] parked until then, to look at what tasks have left; LP_FOREVER */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
 	size_t memory;               /* [worker] bytes in use by L */
+	char *nest;                  /* [worker] LuaJIT: where lua_newstate allocates (vm.c); NULL on Lua 5.4 */
+	size_t nest_used;
+	bool nesting;                /* [worker] lua_newstate runs */
 	struct lp_counts counts;
 	struct lp_link link;         /* [pool lock] workers / exited / inliners / serving */
 	uint64_t place;              /* [pool lock] the order of `workers` and of `serving` */
@@ -133,6 +141,7 @@ void lp_worker_tidy(struct lp_worker *w);
 bool lp_worker_tidy_idle(struct lp_worker *w);
 
 /* ---- run.c ---- */
+void lp_run_open(lua_State *L, struct lp_worker *w); /* a state opens; may raise. Nothing else of run.c does. */
 /* Runs a task that lp_task_begin has given us; L is the worker's state or a fresh coroutine of it. */
 enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t);
 void lp_run_report(struct lp_worker *w, struct lp_task *t); /* on_error for a failed task, in this worker */

@@ -211,8 +211,14 @@ part_valgrind() {
 }
 
 part_faults() {
+	local r=0
 	try "build build/5.4-address-faults" build tests SAN=address FAULTS=1 || return 1
-	tools/faults.sh build/5.4-address-faults
+	tools/faults.sh build/5.4-address-faults || r=1
+	if have luajit LuaJIT; then
+		try "build build/jit-address-faults" build tests LUA=jit SAN=address FAULTS=1 || return 1
+		tools/faults.sh build/jit-address-faults || r=1
+	fi
+	return $r
 }
 
 part_model() {

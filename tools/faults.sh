@@ -13,7 +13,11 @@ shift
 enough=${ENOUGH:-40}
 most=${MOST:-3000}
 [ $# -gt 0 ] || set -- spec/fault/*.lua
-lua=lua5.4
+case $build in
+build/jit*) lua=luajit ;;
+*) lua=lua5.4 ;;
+esac
+name=$lua # as it calls itself in its errors
 case $build in
 *-address*)
 	export LUA_POOL_REAL_LUA=$lua
@@ -39,7 +43,7 @@ for script; do
 			row=0
 			errors=$((errors + 1))
 			# An ordinary error: lua says what and where, and answers 1.
-			if [ $status != 1 ] || ! grep -q '^lua5.4: ' "$out"; then
+			if [ $status != 1 ] || ! grep -q "^$name: " "$out"; then
 				bad=$((bad + 1))
 				echo "FAIL $script with LUA_POOL_FAULT=$n: exit status $status"
 				tail -n 40 "$out" | head -c 4000
