@@ -214,6 +214,35 @@ static void load_plain(lua_State *L, const unsigned char *p, size_t n)
 	lua_pop(L, 1);
 }
 
+#if LP_LUAJIT
+/* Has a task given the function on top another environment (setfenv, module)? Then it is not for the next one. */
+static bool has_moved(lua_State *L, struct lp_values *v)
+{
+	lua_getfenv(L, -1);
+	bool moved = lua_topointer(L, -1) != v->home;
+	lua_pop(L, 1);
+	return moved;
+}
+
+void lp_code_restore(lua_State *L, struct lp_values *v, struct lp_obj *code)
+{
+	if (((struct lp_code *)code)->upvalues > 0)
+		return; /* it was loaded for this call */
+	lua_rawgeti(L, LUA_REGISTRYINDEX, v->loaded);
+	if (lua_rawgetp(L, -1, code) == LUA_TFUNCTION && has_moved(L, v)) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, v->home_ref);
+		lua_setfenv(L, -2);
+	}
+	lua_pop(L, 2);
+}
+#else
+static bool has_moved(lua_State *L, struct lp_values *v)
+{
+	(void)L, (void)v; /* the environment is an upvalue: of a function that has one each call makes another */
+	return false;
+}
+#endif
+
 void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool fresh)
 {
 	bool factory = !LP_LUAJIT && code->upvalues > 0 && code->upvalues <= FACTORY_MAX && v->factories;
@@ -226,10 +255,12 @@ void lp_code_push(lua_State *L, struct lp_values *v, struct lp_code *code, bool 
 		lua_rawgeti(L, LUA_REGISTRYINDEX, v->ready[at].ref);
 		if (factory)
 			lua_call(L, 0, 1);
-		return;
+		if (!has_moved(L, v))
+			return;
+		lua_pop(L, 1);
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, v->loaded);
-	if (lua_rawgetp(L, -1, code) != LUA_TFUNCTION) {
+	if (lua_rawgetp(L, -1, code) != LUA_TFUNCTION || has_moved(L, v)) {
 		lua_pop(L, 1);
 		if (v->nloaded >= LOADED_MAX) { /* a program that makes code as it goes: begin again */
 			lua_pop(L, 1);

@@ -31,6 +31,9 @@ static int task_body(lua_State *L)
 	struct lp_worker *w = lua_touserdata(L, 1);
 	struct lp_task *t = running(w);
 	lua_settop(L, 0);
+#if LP_LUAJIT
+	lp_go_home(L, w->state->values); /* a task before it may have called setfenv(0, ...) */
+#endif
 	int n = lp_decode(L, w->state->values, &t->msg);
 	t->code = lp_msg_take_obj(&t->msg);
 	if (t->code && !lp_is_code(t->code)) { /* of a callable object: an object that somebody may wait to see released */
@@ -205,7 +208,10 @@ static int coroutine_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
 	lua_settop(L, 0);
+	struct lp_task *t = running(w);
 	lua_pushinteger(L, run_protected(L, w));
+	if (t->code)
+		lp_code_restore(L, w->state->values, t->code);
 	return 1;
 }
 

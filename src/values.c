@@ -46,12 +46,25 @@ struct lp_values *lp_values_open(lua_State *L)
 	v->pins = lp_pins_new(luaL_ref(L, LUA_REGISTRYINDEX)); /* NULL: everything is copied */
 	lua_pushglobaltable(L);
 	v->globals = lua_topointer(L, -1);
+#if LP_LUAJIT
+	v->home = v->globals;
+	v->home_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+#else
 	lua_pop(L, 1);
+#endif
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &values_key);
 	return v;
 }
 
 #if LP_LUAJIT
+void lp_go_home(lua_State *L, struct lp_values *v)
+{
+	if (lua_topointer(L, LUA_GLOBALSINDEX) == v->home)
+		return;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, v->home_ref);
+	lua_replace(L, LUA_GLOBALSINDEX);
+}
+
 enum { LARGE = 64 * 1024, SHARE = 8 }; /* asks for steps that would be right for an eighth of the bytes */
 
 static int collect(lua_State *L)

@@ -47,6 +47,13 @@ bool lp_spot_of(const lua_Debug *ar, struct lp_spot *spot);
 /* Is it the code of a function? Messages refer to it. */
 bool lp_is_code(const struct lp_obj *o);
 
+#if LP_LUAJIT
+/* A call of this code has ended on top of another that may be of the same function: gives that its environment back. */
+void lp_code_restore(lua_State *L, struct lp_values *v, struct lp_obj *code);
+/* A task begins in this thread: its global environment is the state's own. */
+void lp_go_home(lua_State *L, struct lp_values *v);
+#endif
+
 /* A message of so many bytes came or went: LuaJIT's collector counts its steps by allocations, however large, and would
  * let some forty large strings pile up before it is round. Does nothing on Lua 5.4. Never raises. */
 void lp_collect(lua_State *L, size_t bytes);

@@ -100,6 +100,10 @@ struct lp_values {
 	} verified[LP_VERIFIED];
 	size_t looked;          /* how many entries of package.loaded, and of its modules, were looked at */
 	const void *globals;
+#if LP_LUAJIT
+	const void *home;       /* the table of globals that the state was opened with, and a reference to it */
+	int home_ref;
+#endif
 	bool factories;         /* the self-test passed */
 	struct lp_pins *pins;   /* large strings that messages have; NULL: none can be pinned */
 };
