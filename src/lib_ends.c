@@ -72,12 +72,12 @@ static int ends_close(lua_State *L)
 
 static int ends_gc(lua_State *L)
 {
-	struct lp_handle *h = lua_touserdata(L, 1);
-	struct lp_ends *e = (struct lp_ends *)h->obj;
-	h->obj = NULL;
-	if (e)
+	struct lp_ends *e = lp_test(L, 1, &lp_ends_class);
+	if (e) {
+		lp_handle_end(L, 1);
 		lp_ends_close(e);
-	lp_release(e);
+		lp_release(e);
+	}
 	return 0;
 }
 
