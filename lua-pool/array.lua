@@ -1,4 +1,5 @@
 -- array: what arrays and buffers have that is written in Lua: dividing them among tasks.
+local math = math -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 
 local array = {}

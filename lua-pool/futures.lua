@@ -1,4 +1,5 @@
 -- futures: waiting for several futures: all, any, as_completed. None of them cancels what it did not make.
+local math, table = math, table -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 
 local futures = {}

@@ -2,6 +2,7 @@
 --
 -- The module is also the default pool, one per process: pool.async(fn, ...) and p:async(fn, ...) are the same
 -- function. Here the parts are put together; the work is in lua-pool.core (C) and in the modules beside this.
+local math, os, require = math, os, require -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 local cancel = require "lua-pool.cancel"
 local clock = require "lua-pool.clock"

@@ -42,6 +42,7 @@
 --   loop.nudge() makes the descriptor readable, should the one who reads it have to be told something else.
 --
 -- lua-pool/loop/luv.lua is the shortest of ours; examples/ has one for a loop written in plain Lua.
+local require = require -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 
 local loop = {}

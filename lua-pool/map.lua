@@ -1,6 +1,7 @@
 -- map: one function over many elements. Elements travel in batches, whose size follows from how long the
 -- batches before took: a batch should take long enough that its trip costs little, and short enough that
 -- all workers end at the same time.
+local math, table = math, table -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 local batch = require "lua-pool.batch"
 local options = require "lua-pool.options"

@@ -1,5 +1,6 @@
 -- options: checks the tables of options that users write. A wrong name suggests the nearest one, a
 -- wrong value says what it should be.
+local math, string, table = math, string, table -- a worker with few `libs` has them only while it opens
 local options = {}
 
 local floor, huge = math.floor, math.huge

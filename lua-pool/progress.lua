@@ -1,5 +1,6 @@
 -- progress: `progress = true` of map and its kin: one line on a terminal that is drawn again and again.
 -- Where stderr is no terminal nothing is written; a function is called with (done, total) instead.
+local io, math = io, math -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 
 local progress = {}

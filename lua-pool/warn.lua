@@ -1,4 +1,5 @@
 -- warn: the function of Lua 5.4, for every Lua.
+local io = io -- a worker with few `libs` has them only while it opens
 local concat, error, rawget, select, type = table.concat, error, rawget, select, type
 
 local on = true

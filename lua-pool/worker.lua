@@ -129,15 +129,27 @@ local function prelude(config, core)
 		jit.on = function(f, ...) if f ~= nil then return on(f, ...) end end
 	end
 	if config.libs then
+		-- Our own parts are loaded while all libraries are there, and keep what they need of them.
+		core.rawpcall(function() return require "lua-pool".fs, require "lua-pool".run end)
 		local keep = {}
 		for _, name in ipairs(config.libs) do keep[name] = true end
+		-- What is not listed is not there, in whatever place: `module` takes what package.loaded has, `require` what is preloaded.
+		local loaded, preload = package.loaded, package.preload
 		for _, name in ipairs { "package", "coroutine", "table", "io", "os", "string", "math", "utf8", "debug", "bit", "jit", "ffi" } do
 			if not keep[name] then
-				if package and package.loaded then package.loaded[name] = nil end
 				_G[name] = nil
+				local inside = name .. "."
+				for _, t in ipairs { loaded, preload } do
+					for key in pairs(t) do
+						if key == name or type(key) == "string" and key:sub(1, #inside) == inside then t[key] = nil end
+					end
+				end
 			end
 		end
-		if not keep.package then require = nil end
+		if not keep.package then
+			require, module = nil, nil
+			for key in pairs(preload) do preload[key] = nil end
+		end
 		if not keep.base then
 			for _, name in ipairs { "dofile", "loadfile", "load", "loadstring", "collectgarbage" } do _G[name] = nil end
 		end

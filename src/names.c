@@ -380,7 +380,11 @@ void lp_push_named(lua_State *L, const char *module, size_t n, const char *field
 	lua_remove(L, -2);
 	if (!lua_toboolean(L, -1)) {
 		lua_pop(L, 1);
-		lua_getglobal(L, "require");
+		if (lua_getglobal(L, "require") != LUA_TFUNCTION) {
+			lua_pushlstring(L, module, n);
+			luaL_error(L, "the module '%s' was sent by name, is not loaded in this state, and there is no 'require' here",
+				lua_tostring(L, -1));
+		}
 		lua_pushlstring(L, module, n);
 		lua_call(L, 1, 1);
 	}

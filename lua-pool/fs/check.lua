@@ -1,4 +1,5 @@
 -- check: the arguments that the functions of fs have in common.
+local math = math -- a worker with few `libs` has them only while it opens
 local options = require "lua-pool.options"
 
 local check = {}

@@ -1,5 +1,6 @@
 -- glob: names by patterns, as a shell's: * ? [abc] [!a-z] {one,two} and ** for any folders in between. A name that begins
 -- with a dot is only found by a pattern that says so.
+local table = table -- a worker with few `libs` has them only while it opens
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"
 

@@ -1,4 +1,5 @@
 -- lines: a file line by line, while a worker reads the next piece.
+local table = table -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"

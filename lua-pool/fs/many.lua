@@ -1,5 +1,6 @@
 -- many: the same for many files, in parallel, with a bounded number under way, answered in order. The paths of one task
 -- and what it answers travel as one object, a pack (src/pack.h).
+local table = table -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
 

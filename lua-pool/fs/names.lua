@@ -1,4 +1,5 @@
 -- names: what is done to names in folders, and opening.
+local table = table -- a worker with few `libs` has them only while it opens
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"
 

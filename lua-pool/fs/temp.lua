@@ -1,4 +1,5 @@
 -- temp: files and folders that go away by themselves. Only for the paths of the process.
+local os = os -- a worker with few `libs` has them only while it opens
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"
 

@@ -1,5 +1,6 @@
 -- walk: trees of folders, read by many tasks at once. A task gets a pack with some folders, goes down from them until it has
 -- found enough, and answers in the same pack what it found and the folders that it did not get to (src/lib_walk.c).
+local math, table = math, table -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"

@@ -1,4 +1,5 @@
 -- watch: what happens to a file or in a folder.
+local math = math -- a worker with few `libs` has them only while it opens
 local check = require "lua-pool.fs.check"
 local sys = require "lua-pool.fs.sys"
 
