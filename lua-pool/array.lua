@@ -43,7 +43,7 @@ function array.map(a, fn, kind)
 	local n = math.max(1, math.min(p:stats().workers * PER_WORKER, math.floor(#a / LEAST)))
 	local from, into = a:chunks(n), to:chunks(n)
 	local apply = array.apply
-	p:each(function(i) apply(fn, from[i], into[i]) end, #from, { batch = 1 })
+	p:each(function(i) apply(fn, from[i], into[i]) end, #from, { batch = 1 }, true)
 	return to
 end
 

@@ -46,8 +46,21 @@ local function refusal(err, first)
 	return (err:gsub("^argument #3%[(%d+)%]", function(k) return ("element %d"):format(first + k - 1) end))
 end
 
--- Runs batches of `total` elements until all are done. submit(first, n) -> future; done(batch, results…).
-local function run(pool, total, opts, submit, done)
+-- An error of fn, with its element in front, if it is a text with a place in it. Another is a value that somebody looks for.
+local function of_element(index, err)
+	if not index or type(err) ~= "string" or not (err:find "^[^\n]-:%d+: " or err:find "^result[^\n]-: cannot send ") then
+		return err
+	end
+	return ("element %d: %s"):format(index, err)
+end
+
+local function as_it_is(_, err)
+	return err
+end
+
+-- Runs batches of `total` elements until all are done. submit(first, n) -> future; done(batch, results…); say(index, err) -> the
+-- error to raise.
+local function run(pool, total, opts, submit, done, say)
 	local workers = workers_of(pool)
 	local next_size, measured = sizer(opts.batch, workers, total)
 	local window = opts.window or workers * 2 + 1
@@ -71,8 +84,9 @@ local function run(pool, total, opts, submit, done)
 		local i = wait_any(futures, #futures)
 		local b = table.remove(running, i)
 		table.remove(futures, i)
-		local ok, seconds, results = b.future:pawait()
+		local ok, seconds, results, at, err = b.future:pawait()
 		if not ok then error(seconds, 0) end
+		if at ~= nil then error(say(at and b.first + at - 1, err), 0) end
 		measured(b.n, seconds)
 		done(b, results)
 		finished = finished + b.n
@@ -121,16 +135,16 @@ function map.map(pool, fn, list, opts)
 	local out = {}
 	run(pool, total, opts, submit, function(b, results)
 		core.move(results, b.n, b.first, out)
-	end)
+	end, of_element)
 	return out
 end
 
 --- each(fn, list | n [, opts]): map without results.
-function map.each(pool, fn, list, opts)
+function map.each(pool, fn, list, opts, plain) -- plain: the elements are nothing that the user knows of
 	check_fn(fn, "each")
 	opts = options.check(opts, options.map, "each", 2)
 	local total, submit = source(pool, fn, list, "each", batch.each_range, batch.each_items)
-	run(pool, total, opts, submit, function() end)
+	run(pool, total, opts, submit, function() end, plain and as_it_is or of_element)
 end
 
 -- ---- imap ----
@@ -167,7 +181,30 @@ local Imap = {}
 Imap.__index = Imap
 Imap.__name = "lua-pool.imap"
 
--- Keeps the window full. An error of the iterator is kept until the elements before it were answered.
+local function send(self, calls, n)
+	local ok, future = pcall(self.pool.async, self.pool, batch.calls, self.fn, calls, n)
+	if ok then
+		self.running[#self.running + 1] = { n = n, future = future }
+		self.given = self.given + n
+	end
+	return ok, future
+end
+
+-- Submits them. If one cannot be sent, those before it are: false and why.
+local function submit(self, calls, n)
+	local ok, err = send(self, calls, n)
+	local k = 0
+	while not ok and n > 1 and k < n do
+		k = k + 1
+		local sent, why = send(self, { calls[k] }, 1)
+		if not sent then return false, why end
+		ok = k == n
+	end
+	return ok, err
+end
+
+-- Keeps the window full. An error of the iterator, or of an element that cannot be sent, is kept until the elements before it
+-- were answered.
 local function fill(self)
 	local more = false
 	while not self.ended and #self.running < self.window do
@@ -184,7 +221,8 @@ local function fill(self)
 			calls[n] = args
 		end
 		if n > 0 then
-			self.running[#self.running + 1] = { n = n, future = self.pool:async(batch.calls, self.fn, calls, n) }
+			local ok, err = submit(self, calls, n)
+			if not ok then self.failed, self.error, self.ended = true, refusal(err, self.given + 1), true end
 			more = true
 		end
 	end
@@ -216,20 +254,31 @@ local function advance(self)
 		i = wait_any(futures, #futures)
 	end
 	local b = table.remove(running, i)
-	local ok, seconds, results = b.future:pawait()
+	local ok, seconds, results, at, err = b.future:pawait()
 	if not ok then
 		close(self)
 		error(seconds, 0)
 	end
-	self.measured(b.n, seconds)
 	self.ready, self.at, self.count = results, 0, b.n
-	fill(self)
+	if at ~= nil then -- nobody will ask for the others
+		self.count = #results
+		self.cut, self.error = true, err
+		for _, other in ipairs(running) do other.future:cancel(0) end
+	else
+		self.measured(b.n, seconds)
+		fill(self)
+	end
 	return true
 end
 
 function Imap:__call()
 	if self.closed then return nil end
 	while not self.ready or self.at == self.count do
+		if self.cut then
+			local err = self.error
+			close(self)
+			error(err, 0)
+		end
 		if not advance(self) then return nil end
 	end
 	self.at = self.at + 1
@@ -286,7 +335,7 @@ function map.imap(pool, fn, iterator, opts)
 	local workers = workers_of(pool)
 	local self = setmetatable({
 		pool = pool, fn = fn, pull = feed(iterator), running = {}, ordered = opts.ordered ~= false,
-		window = opts.window or workers * 2 + 1, done = 0,
+		window = opts.window or workers * 2 + 1, done = 0, given = 0,
 	}, Imap)
 	self.next_size, self.measured = sizer(opts.batch, workers, nil)
 	self.report, self.finish = progress.start(opts.progress, nil)

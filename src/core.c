@@ -111,6 +111,7 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_jit(L, state);
 	lp_open_clock(L, state);
 	lp_open_misc(L, state);
+	lp_open_batch(L, state);
 	lp_open_meet(L, state);
 	lp_open_fs(L, state);
 	lp_open_run(L, state);

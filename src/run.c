@@ -26,6 +26,29 @@ static bool was_told(struct lp_actor *a)
 	return lp_cancel_word(a) & LP_CANCEL_DELIVERED;
 }
 
+const char lp_unsendable_key;
+
+/* The results are on the stack, with why they cannot be sent on top. Does somebody know what to send instead? Else an error is
+ * on top. */
+static bool encode_instead(lua_State *L, struct lp_worker *w, struct lp_task *t)
+{
+	int top = lua_gettop(L);
+	if (!lua_checkstack(L, top + 4))
+		return false;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_unsendable_key) != LUA_TFUNCTION) {
+		lua_settop(L, top);
+		return false;
+	}
+	for (int i = 1; i < top; i++)
+		lua_pushvalue(L, i);
+	lua_call(L, top - 1, LUA_MULTRET);
+	int n = lua_gettop(L) - top;
+	if (n == 0)
+		return false;
+	lp_msg_clear(&t->msg);
+	return lp_encode(L, w->state->values, &t->msg, top + 1, n, "result", 1);
+}
+
 static int task_body(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 1);
@@ -50,7 +73,7 @@ static int task_body(lua_State *L)
 	/* What it returns may come from a system call that was cut off a moment ago to tell it, or be what it has taken. */
 	if (lp_interrupted(&w->exec) && !lp_in_hand(w->exec.actor))
 		return lp_raise_interrupt(L, w->state);
-	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1))
+	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1) && !encode_instead(L, w, t))
 		return lua_error(L);
 	return 0;
 }
@@ -67,6 +90,17 @@ static void push_hint(lua_State *L)
 	const char *name = lua_tostring(L, -1);
 	lua_pushfstring(L, "%s\n\t(a task has globals of its own: make '%s' a local that the task's function uses, or "
 		"require its module inside the task)", text, name);
+	lua_replace(L, 1);
+	lua_settop(L, 1);
+}
+
+void lp_explain_error(lua_State *L)
+{
+	luaL_checkstack(L, 8, "too many values");
+	push_hint(L);
+	struct lp_state *s = lp_state_open(L);
+	lua_settop(L, 1);
+	lp_push_sendable(L, s->values, 1);
 	lua_replace(L, 1);
 	lua_settop(L, 1);
 }

@@ -120,6 +120,7 @@ void lp_open_worker(lua_State *L, int state);
 void lp_open_cancel(lua_State *L, int state);
 void lp_open_jit(lua_State *L, int state);    /* nothing on Lua 5.4 */
 void lp_open_misc(lua_State *L, int state);
+void lp_open_batch(lua_State *L, int state);  /* for lua-pool/batch.lua */
 void lp_open_meet(lua_State *L, int state);
 void lp_open_fs(lua_State *L, int state);      /* files and paths */
 void lp_open_run(lua_State *L, int state);     /* subprocesses */

@@ -146,6 +146,11 @@ void lp_run_open(lua_State *L, struct lp_worker *w); /* a state opens; may raise
 enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t);
 void lp_run_report(struct lp_worker *w, struct lp_task *t); /* on_error for a failed task, in this worker */
 void lp_report_stderr(struct lp_task *t);
+/* Registry: a function that is called with the results of a task that cannot be sent; what it answers is sent instead, if
+ * anything (lua-pool/batch.lua). */
+extern const char lp_unsendable_key;
+/* The error, which is all of the stack, becomes what a task would have failed with: with a hint, and such that it can be sent. */
+void lp_explain_error(lua_State *L);
 bool lp_run_text(struct lp_worker *w, const char *text); /* on_error(text, text); false: there is none */
 
 /* ---- vm.c: the lua_State of a worker ---- */
