@@ -1,6 +1,8 @@
 /* array: see array.h. */
 #include "array.h"
 
+#include "account.h"
+
 struct lp_store {
 	struct lp_obj obj; /* the memory follows, aligned */
 };
@@ -22,7 +24,7 @@ const struct lp_type_info lp_types[LP_TYPES] = {
 
 static void store_destroy(struct lp_obj *o)
 {
-	lp_free(o);
+	lp_free_counted(o);
 }
 
 static const struct lp_class store_class = {.name = "lua-pool.store", .destroy = store_destroy};
@@ -31,7 +33,7 @@ static struct lp_store *store_new(size_t size, unsigned char **data)
 {
 	if (size > LP_STORE_MAX)
 		return NULL;
-	struct lp_store *s = lp_zalloc(sizeof *s + LP_STORE_ALIGN - 1 + size);
+	struct lp_store *s = lp_zalloc_counted(sizeof *s + LP_STORE_ALIGN - 1 + size);
 	if (!s)
 		return NULL;
 	lp_use_whole(s, size);
@@ -87,6 +89,7 @@ static void view_received(struct lp_obj *o)
 		atomic_store(&a->shared, true); /* it was sent, or is received a second time */
 		return;
 	}
+	lp_adopt_counted(a->store);
 	/* The old view's count of the memory goes now and not when its handle is collected; but not if another
 	 * state may be reading: it looked at `data` after `shared` was set, so we see one of the two. */
 	if (!atomic_load(&origin->shared)) {

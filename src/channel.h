@@ -19,12 +19,14 @@
 #ifndef LP_CHANNEL_H
 #define LP_CHANNEL_H
 
+#include "account.h"
 #include "msg.h"
 #include "wait.h"
 
 /* packet: one message and where it came to lie. */
 struct lp_packet {
 	struct lp_packet *next;
+	struct lp_account *account; /* charged for the packet; NULL: nobody */
 	struct lp_msg msg;
 	unsigned char buffer[96];
 };

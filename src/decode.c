@@ -269,10 +269,13 @@ static void decode(struct dec *d)
 	}
 	case LP_TLONG: {
 		uint64_t n;
+		uint32_t ordinal = take_u32(d);
 		memcpy(&n, take(d, 8), 8);
 		if (n > (size_t)(d->end - d->p))
 			damaged(d);
 		lua_pushlstring(L, (const char *)take(d, (size_t)n), (size_t)n);
+		if (tag & LP_MARK)
+			mark(d, ordinal);
 		break;
 	}
 	case LP_TREF: push_ref(d, take_u32(d)); break;
@@ -319,10 +322,13 @@ static void decode(struct dec *d)
 		break;
 	}
 	case LP_TPINNED: {
+		uint32_t ordinal = take_u32(d);
 		struct lp_obj *o = take_object(d);
 		if (o->cls != &lp_pin_class)
 			damaged(d);
 		lp_pin_push(L, o);
+		if (tag & LP_MARK)
+			mark(d, ordinal);
 		break;
 	}
 #if LP_LUAJIT

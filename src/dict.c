@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "account.h"
+
 /* ---- blobs ---- */
 
 static void blob_destroy(struct lp_obj *o)
@@ -111,7 +113,7 @@ void lp_dict_free(struct lp_entry *garbage)
 	while (garbage) {
 		struct lp_entry *next = garbage->next;
 		lp_release(garbage->value.blob);
-		lp_free(garbage);
+		lp_free_counted(garbage);
 		garbage = next;
 	}
 }

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "account.h"
 #include "values_int.h"
 
 /* ---- one entry ---- */
@@ -116,13 +117,13 @@ static enum lp_dict_answer insert(struct lp_dict *d, struct lp_shard *s, const s
 	const struct lp_dict_value *value, lp_time expires, struct lp_entry **made)
 {
 	size_t len = key->kind == LP_KEY_STRING ? key->len : 0;
-	struct lp_entry *e = lp_alloc(sizeof *e + len);
+	struct lp_entry *e = lp_alloc_counted(sizeof *e + len);
 	if (!e || !grow(s)) {
-		lp_free(e);
+		lp_free_counted(e);
 		return LP_DICT_NO_MEMORY;
 	}
 	if (!admit(d, s, 1, lp_dict_entry_size(key, value), 0)) {
-		lp_free(e);
+		lp_free_counted(e);
 		return LP_DICT_FULL;
 	}
 	e->hash = hash;

@@ -7,8 +7,14 @@
 
 void lp_enc_no_memory(struct enc *e)
 {
-	luaL_error(e->L, "not enough memory");
+	lp_no_memory(e->L);
 	__builtin_unreachable();
+}
+
+void lp_enc_grow(struct enc *e, size_t n)
+{
+	if (!lp_msg_grow(e->m, n) && !(lp_make_room(e->L) && lp_msg_grow(e->m, n)))
+		lp_enc_no_memory(e);
 }
 
 /* ---- references ---- */
@@ -76,26 +82,71 @@ void lp_enc_short(struct enc *e, const char *str, size_t n)
 	memcpy(p + 6, str, n);
 }
 
+/* Is the string that begins at this place of the message this one? Its address may be another's by now (see lp_enc_short), but not
+ * that of one that is pinned. */
+static bool is_long_at(struct enc *e, size_t at, const char *str, size_t n)
+{
+	const unsigned char *first = e->m->data + at;
+	uint64_t len;
+	if ((*first & ~LP_MARK) == LP_TPINNED)
+		return true;
+	memcpy(&len, first + 5, 8);
+	return len == n && memcmp(first + 13, str, n) == 0;
+}
+
+/* Was it sent already? Else notes that it begins here. A key is an address inside the string, so that no other value has it. */
+static bool met_long(struct enc *e, const char *str, size_t n)
+{
+	struct lp_map *map = &e->s->map;
+	bool fresh;
+	struct lp_slot *s;
+	if (n >= LP_SURE_MIN) {
+		s = lp_map_get(map, str + 1, &fresh);
+	} else {
+		s = lp_map_string(map, str + 1);
+		fresh = s && (s->key != str + 1 || s->epoch != map->epoch);
+	}
+	if (!s)
+		lp_enc_no_memory(e);
+	if (!fresh && is_long_at(e, s->at, str, n))
+		return lp_enc_again(e, s);
+	*s = (struct lp_slot){.key = str + 1, .at = e->m->len, .epoch = map->epoch};
+	return false;
+}
+
+static bool prepare(struct enc *e);
+
+static void put_long(struct enc *e, int index, const char *str, size_t n)
+{
+	uint32_t object;
+	/* Of several values at the top a large one may come again. */
+	if (e->limit < 0 && e->many && n >= LP_SURE_MIN)
+		prepare(e);
+	if (e->limit >= 0 && met_long(e, str, n))
+		return;
+	if (n >= LP_PIN_MIN && e->m->pins && e->v->pins && lp_pin_string(e->L, e->v->pins, index, e->m, &object)) {
+		unsigned char *p = lp_enc_room(e, 9);
+		*p = LP_TPINNED;
+		lp_put_u32(p + 1, LP_NO_ORDINAL);
+		lp_put_u32(p + 5, object);
+		return;
+	}
+	unsigned char *p = lp_enc_room(e, 13 + n);
+	uint64_t len = n;
+	*p = LP_TLONG;
+	lp_put_u32(p + 1, LP_NO_ORDINAL);
+	memcpy(p + 5, &len, 8);
+	memcpy(p + 13, str, n);
+}
+
 static void put_string(struct enc *e, int index)
 {
 	size_t n;
 	const char *str = lua_tolstring(e->L, index, &n);
-	if (n > LP_SHORT_MAX) {
-		uint32_t object;
-		if (n >= LP_PIN_MIN && e->m->pins && e->v->pins && lp_pin_string(e->L, e->v->pins, index, e->m, &object)) {
-			unsigned char *p = lp_enc_room(e, 5);
-			*p = LP_TPINNED;
-			lp_put_u32(p + 1, object);
-			return;
-		}
-		unsigned char *p = lp_enc_room(e, 9 + n);
-		uint64_t len = n;
-		*p = LP_TLONG;
-		memcpy(p + 1, &len, 8);
-		memcpy(p + 9, str, n);
-		return;
-	}
-	lp_enc_short(e, str, n);
+	if (n > LP_SHORT_MAX)
+		put_long(e, index, str, n);
+	else
+		lp_enc_short(e, str, n);
 }
 
 void lp_enc_integer(struct enc *e, int64_t x)
@@ -264,15 +315,13 @@ static struct lp_scratch *push_scratch(lua_State *L)
 	return s;
 }
 
-/* The first value that is more than a scalar: only now there is something to prepare. */
+/* The first value that is more than a scalar: only now there is something to prepare. False: there is no room on the stack. */
 static bool prepare(struct enc *e)
 {
 	lua_State *L = e->L;
-	if (!lua_checkstack(L, 32)) {
-		lua_pop(L, lua_gettop(L) > 0);
-		lua_pushliteral(L, "too many values");
+	if (!lua_checkstack(L, 32))
 		return false;
-	}
+	e->top = lua_gettop(L);
 	size_t levels = lp_stack_left() / LP_FRAME;
 	e->limit = levels < LP_DEPTH_MAX ? (int)levels : LP_DEPTH_MAX;
 	if (e->v->in_user_code)
@@ -297,8 +346,7 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 {
 	if (v->pins && lp_pins_dead(v->pins))
 		lp_pins_sweep(L, v->pins);
-	struct enc e = {.L = L, .v = v, .m = m, .s = &v->scratch, .limit = -1};
-	int top = 0;
+	struct enc e = {.L = L, .v = v, .m = m, .s = &v->scratch, .limit = -1, .many = n > 1};
 	for (int i = 0; i < n; i++) {
 		int type = lua_type(L, first + i);
 		if (type == LUA_TNUMBER) {
@@ -308,10 +356,10 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 		} else if (type == LUA_TFUNCTION && i == 0 && lp_enc_plain_function(&e, first)) {
 			; /* as in most calls */
 		} else {
-			if (type != LUA_TNIL && type != LUA_TBOOLEAN && e.limit < 0) {
-				top = lua_gettop(L);
-				if (!prepare(&e))
-					return false;
+			if (type != LUA_TNIL && type != LUA_TBOOLEAN && e.limit < 0 && !prepare(&e)) {
+				lua_pop(L, lua_gettop(L) > 0);
+				lua_pushliteral(L, "too many values");
+				return false;
 			}
 			if (!lp_enc_value(&e, first + i)) {
 				lua_pushfstring(L, "%s #%d", what, number + i);
@@ -320,14 +368,14 @@ bool lp_encode(lua_State *L, struct lp_values *v, struct lp_msg *m, int first, i
 				lua_pushliteral(L, ": ");
 				lua_pushvalue(L, -3);
 				lua_concat(L, 3);
-				lua_replace(L, top + 1);
-				lua_settop(L, top + 1);
+				lua_replace(L, e.top + 1);
+				lua_settop(L, e.top + 1);
 				return false;
 			}
 		}
 		m->nvalues++;
 	}
 	if (e.limit >= 0)
-		lua_settop(L, top);
+		lua_settop(L, e.top);
 	return true;
 }

@@ -16,7 +16,9 @@ struct enc {
 	struct lp_values *v;
 	struct lp_msg *m;
 	struct lp_scratch *s;
-	int depth, limit;
+	int depth, limit; /* limit < 0: not prepared for more than scalars */
+	int top;           /* the stack as it was then */
+	bool many;         /* several values are sent */
 	const void *early; /* a function that was written before there was a map to note it in, NULL: none */
 	size_t early_at;
 };
@@ -44,11 +46,12 @@ static inline bool lp_is_scalar(lua_State *L, int index)
 
 /* ---- writing ---- */
 __attribute__((noreturn)) void lp_enc_no_memory(struct enc *e);
+void lp_enc_grow(struct enc *e, size_t n);
 
 static inline unsigned char *lp_enc_room(struct enc *e, size_t n)
 {
-	if (!lp_msg_room(e->m, n))
-		lp_enc_no_memory(e);
+	if (e->m->cap - e->m->len < n)
+		lp_enc_grow(e, n);
 	unsigned char *p = e->m->data + e->m->len;
 	e->m->len += n;
 	return p;

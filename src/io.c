@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "blocking.h"
 #include "sys.h"
 
@@ -123,7 +124,7 @@ bool lp_bytes_room(struct lp_bytes *b, size_t n)
 	size_t cap = b->cap ? b->cap : 4096;
 	while (cap - b->len < n)
 		cap *= 2;
-	char *p = lp_realloc(b->p, cap);
+	char *p = lp_realloc_counted(b->p, cap);
 	if (!p)
 		return false;
 	b->p = p;

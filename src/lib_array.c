@@ -57,10 +57,12 @@ struct lp_array *lp_push_array(lua_State *L, const struct lp_class *cls, enum lp
 	struct lp_handle *h = lp_handle_new(L, cls);
 	size_t size = lp_types[type].size;
 	struct lp_array *a = n <= LP_STORE_MAX / size ? lp_array_new(cls, type, n) : NULL;
+	if (!a && n <= LP_STORE_MAX / size && lp_make_room(L)) /* arrays that nobody has any more count until they are collected */
+		a = lp_array_new(cls, type, n);
 	if (!a) {
-		char count[32];
-		snprintf(count, sizeof count, "%zu", n);
-		luaL_error(L, "not enough memory for %s elements of %s", count, lp_types[type].name);
+		char text[64];
+		snprintf(text, sizeof text, "for %zu elements of %s", n, lp_types[type].name);
+		lp_no_memory_for(L, text);
 		return NULL;
 	}
 	h->obj = &a->obj;

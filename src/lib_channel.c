@@ -126,9 +126,12 @@ static int send_values(lua_State *L, int first, lp_time deadline, lp_then done)
 	struct lp_state *s = lp_state(L);
 	int n = lua_gettop(L) - first + 1;
 	struct box *box = take_box(L);
-	struct lp_packet *p = box->packet = lp_packet_new();
+	struct lp_packet *p = lp_packet_new();
+	if (!p && lp_make_room(L))
+		p = lp_packet_new();
 	if (!p)
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
+	box->packet = p;
 	bool sendable = lp_encode(L, s->values, &p->msg, first, n, "argument", first - 1);
 	box->packet = NULL; /* nothing can raise before it has another owner */
 	if (!sendable) {

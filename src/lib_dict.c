@@ -55,7 +55,7 @@ static void check_value(lua_State *L, struct lp_state *s, int index, struct lp_h
 	}
 	struct lp_blob *b = lp_blob_new();
 	if (!b) {
-		luaL_error(L, "not enough memory");
+		lp_no_memory(L);
 		return;
 	}
 	h->obj = &b->obj;
@@ -111,7 +111,7 @@ static int push_answer(lua_State *L, enum lp_dict_answer answer)
 		lua_pushboolean(L, 1);
 		return 1;
 	case LP_DICT_NO_MEMORY:
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	default:
 		lua_pushnil(L);
 		lua_pushstring(L, answer == LP_DICT_EXISTS ? "exists" : "full");

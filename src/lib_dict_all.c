@@ -113,7 +113,7 @@ static struct lp_blob *push_snapshot(lua_State *L, struct lp_dict *d, bool value
 	struct lp_handle *h = lp_handle_new(L, &lp_blob_class);
 	struct lp_blob *b = lp_blob_new();
 	if (!b) {
-		luaL_error(L, "not enough memory");
+		lp_no_memory(L);
 		return NULL;
 	}
 	h->obj = &b->obj;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "array.h"
 #include "large.h"
 #include "lib_sync.h"
@@ -18,7 +19,7 @@ static const char job_key;
 
 void lp_job_clear(struct lp_job *job)
 {
-	lp_free(job->bytes.p);
+	lp_free_counted(job->bytes.p);
 	job->bytes = (struct lp_bytes){0};
 	for (int i = 0; i < 2; i++) {
 		if (job->fds[i] >= 0)
@@ -74,7 +75,7 @@ int lp_push_io_error(lua_State *L, struct lp_state *s, const char *path, size_t 
 	if (err == LP_IO_STOPPED)
 		return lp_block_raise(L, s);
 	if (err == ENOMEM)
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	return lp_push_errno(L, path, len, err);
 }
 
@@ -91,7 +92,7 @@ struct lp_file *lp_push_new_file(lua_State *L, const char *path, size_t len)
 	struct lp_handle *h = lp_handle_new(L, &lp_file_class);
 	struct lp_file *f = lp_file_new(path, len);
 	if (!f)
-		luaL_error(L, "not enough memory");
+		lp_no_memory(L);
 	h->obj = &f->obj;
 	return f;
 }
@@ -218,7 +219,7 @@ static int file_read_some(lua_State *L)
 	char small[SMALL], *p = small;
 	struct lp_job *job = n > SMALL ? lp_push_job(L) : NULL;
 	if (job && !lp_bytes_room(&job->bytes, n))
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	if (job)
 		p = job->bytes.p;
 	struct lp_file *f = lp_enter_file(L, s);

@@ -44,7 +44,7 @@ static int pack_new(lua_State *L)
 	struct lp_handle *h = lp_handle_new(L, &lp_pack_class);
 	struct lp_pack *p = lp_pack_new();
 	if (!p)
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	h->obj = &p->obj;
 	return 1;
 }
@@ -57,7 +57,7 @@ static int pack_add(lua_State *L)
 	struct lp_pack *p = lp_enter_pack(L, 1);
 	bool added = lp_entry_add(&p->given, name, len, "", 0);
 	lp_pack_leave(p);
-	return added ? 0 : luaL_error(L, "not enough memory");
+	return added ? 0 : lp_no_memory(L);
 }
 
 /* pack_clear(pack): empties it for the next use. */

@@ -201,7 +201,7 @@ static int fs_copy(lua_State *L)
 	lp_block_begin(L, s);
 	struct lp_job *job = lp_push_job(L);
 	if (!lp_bytes_room(&job->bytes, SIZE))
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	struct copy c = {.reading = true};
 	err = lp_open_path(s, &from, O_RDONLY, 0, &job->fds[0]);
 	if (!err && fstat(job->fds[0], &st) < 0)

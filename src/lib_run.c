@@ -97,7 +97,7 @@ static int run_new(lua_State *L)
 	struct lp_handle *h = lp_handle_new(L, &lp_process_class);
 	struct lp_process *p = lp_process_new();
 	if (!p)
-		return luaL_error(L, "not enough memory");
+		return lp_no_memory(L);
 	h->obj = &p->obj;
 	p->grace = grace < 1e9 ? (lp_time)(grace * 1e9) : (lp_time)1e18;
 	for (int k = 0; k < 2; k++)
@@ -282,7 +282,7 @@ static int run_step(lua_State *L)
 			}
 			if (lp_process_drain(p, k) != 0) {
 				lp_process_end(p, 0);
-				return luaL_error(L, "not enough memory");
+				return lp_no_memory(L);
 			}
 			if (pieces[k] && p->got[k].len) {
 				lua_pushstring(L, k == LP_OUT ? "stdout" : "stderr");

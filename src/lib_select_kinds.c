@@ -81,7 +81,7 @@ static void send_begin(lua_State *L, struct lp_state *s, struct lp_node *n, int 
 {
 	struct lp_packet *p = lp_packet_new();
 	if (!p) {
-		luaL_error(L, "not enough memory");
+		lp_no_memory(L);
 		return;
 	}
 	n->op = LP_CHANNEL_SEND;

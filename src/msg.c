@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "account.h"
+
 void lp_msg_init(struct lp_msg *m, void *inlined, uint32_t cap)
 {
 	memset(m, 0, sizeof *m);
@@ -22,11 +24,11 @@ bool lp_msg_grow(struct lp_msg *m, size_t n)
 		cap = m->len + n;
 	unsigned char *data;
 	if (m->data == m->inlined) {
-		if (!(data = lp_alloc(cap)))
+		if (!(data = lp_alloc_counted(cap)))
 			return false;
 		if (m->len)
 			memcpy(data, m->data, m->len);
-	} else if (!(data = lp_realloc(m->data, cap))) {
+	} else if (!(data = lp_realloc_counted(m->data, cap))) {
 		return false;
 	}
 	m->data = data;
@@ -38,7 +40,7 @@ bool lp_msg_add_obj(struct lp_msg *m, struct lp_obj *o, uint32_t *index)
 {
 	if (m->nobjs == m->capobjs) {
 		uint32_t cap = m->capobjs * 4;
-		struct lp_obj **objs = lp_realloc(m->objs == m->few ? NULL : m->objs, cap * sizeof *objs);
+		struct lp_obj **objs = lp_realloc_counted(m->objs == m->few ? NULL : m->objs, cap * sizeof *objs);
 		if (!objs)
 			return false;
 		if (m->objs == m->few)
@@ -59,7 +61,7 @@ void lp_msg_clear(struct lp_msg *m)
 	if (objs == m->few && n)
 		objs = memcpy(few, m->few, sizeof few);
 	if (m->data != m->inlined)
-		lp_free(m->data);
+		lp_free_counted(m->data);
 	m->objs = m->few;
 	m->nobjs = 0;
 	m->capobjs = LP_FEW;
@@ -71,7 +73,7 @@ void lp_msg_clear(struct lp_msg *m)
 	for (uint32_t i = 0; i < n; i++)
 		lp_release(objs[i]);
 	if (objs != few && objs != m->few)
-		lp_free(objs);
+		lp_free_counted(objs);
 }
 
 struct lp_obj *lp_msg_take_obj(struct lp_msg *m)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "account.h"
+
 /* ---- entries ---- */
 
 static struct lp_entry *entry_at(struct lp_entries *list, size_t at)
@@ -72,7 +74,7 @@ enum { KEEP = 1 << 20 };
 void lp_pack_empty(struct lp_bytes *b)
 {
 	if (b->cap > KEEP) {
-		lp_free(b->p);
+		lp_free_counted(b->p);
 		*b = (struct lp_bytes){0};
 	}
 	b->len = 0;
@@ -97,11 +99,11 @@ void lp_pack_clear(struct lp_pack *p)
 static void pack_destroy(struct lp_obj *o)
 {
 	struct lp_pack *p = (struct lp_pack *)o;
-	lp_free(p->given.b.p);
-	lp_free(p->found.b.p);
-	lp_free(p->left.b.p);
-	lp_free(p->folder.b.p);
-	lp_free(p->data.p);
+	lp_free_counted(p->given.b.p);
+	lp_free_counted(p->found.b.p);
+	lp_free_counted(p->left.b.p);
+	lp_free_counted(p->folder.b.p);
+	lp_free_counted(p->data.p);
 	lp_free(p);
 }
 

@@ -80,7 +80,7 @@ static bool put_away(struct stack *s)
 	return n < SHELF;
 }
 
-struct lp_packet *lp_packet_new(void)
+static struct lp_packet *take(void)
 {
 	if (!mine.now.first) {
 		if (mine.spare.first) {
@@ -102,10 +102,25 @@ struct lp_packet *lp_packet_new(void)
 	return p;
 }
 
+struct lp_packet *lp_packet_new(void)
+{
+	struct lp_account *account = NULL;
+	if (lp_account_mine && !lp_account_charge(&account, sizeof(struct lp_packet)))
+		return NULL;
+	struct lp_packet *p = take();
+	if (p)
+		p->account = account;
+	else
+		lp_account_settle(account, sizeof *p);
+	return p;
+}
+
 void lp_packet_free(struct lp_packet *p)
 {
 	if (!p)
 		return;
+	if (p->account)
+		lp_account_settle(p->account, sizeof *p);
 	lp_msg_clear(&p->msg); /* leaves it empty, with its own buffer */
 	if (mine.now.n == STACK) {
 		if (mine.spare.first && !put_away(&mine.spare))

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "sys.h"
 
 extern char **environ;
@@ -296,7 +297,7 @@ static void process_destroy(struct lp_obj *o)
 	lp_process_shut(&p->watch);
 	for (int k = 0; k < 2; k++) {
 		lp_process_shut(&p->out[k]);
-		lp_free(p->got[k].p);
+		lp_free_counted(p->got[k].p);
 		lp_release(p->sinks[k]);
 	}
 	lp_free(p->orphan);

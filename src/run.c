@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "cancel.h"
 #include "handle.h"
 #include "signals.h"
@@ -73,6 +74,7 @@ static int task_body(lua_State *L)
 	/* What it returns may come from a system call that was cut off a moment ago to tell it, or be what it has taken. */
 	if (lp_interrupted(&w->exec) && !lp_in_hand(w->exec.actor))
 		return lp_raise_interrupt(L, w->state);
+	lp_account_outcome(true);
 	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1) && !encode_instead(L, w, t))
 		return lua_error(L);
 	return 0;
@@ -159,6 +161,7 @@ static int encode_error(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 2);
 	struct lp_task *t = running(w);
+	lp_account_outcome(true);
 	lp_msg_clear(&t->msg);
 	if (LP_LUAJIT && lua_tointeger(L, 3) == LUA_ERRERR) { /* "error in error handling": an overflow that left no room for it */
 		lua_settop(L, 0);
@@ -230,9 +233,39 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	return how;
 }
 
+/* From here on the task is charged for what it has outside its state. One that ends while messages of it are under way, say,
+ * leaves its account to them. False: no memory for an account. */
+static bool enter_account(struct lp_worker *w)
+{
+	size_t limit = w->pool->opt.memory_limit;
+	struct lp_account *a = limit ? w->account : NULL;
+	if (a) {
+		w->account = NULL;
+		if (!lp_account_idle(a)) {
+			lp_account_release(a);
+			a = NULL;
+		}
+	}
+	if (limit && !a && !(a = lp_account_new(limit, &w->memory)))
+		return false;
+	lp_account_mine = a;
+	lp_account_outcome(false);
+	return true;
+}
+
+static void leave_account(struct lp_worker *w, struct lp_account *outer)
+{
+	struct lp_account *a = lp_account_mine;
+	lp_account_mine = outer;
+	if (a && !w->account)
+		w->account = a;
+	else
+		lp_account_release(a);
+}
+
 #if !LP_LUAJIT
 /* A coroutine can be called without being resumed: it has its own stack and count of C levels all the same. */
-enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
+static enum lp_task_state run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
 {
 	(void)t;
 	return run_protected(L, w);
@@ -249,7 +282,7 @@ static int coroutine_body(lua_State *L)
 	return 1;
 }
 
-enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
+static enum lp_task_state run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
 {
 	if (L == w->L)
 		return run_protected(L, w);
@@ -265,6 +298,18 @@ enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task
 	return LP_FAILED;
 }
 #endif
+
+enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
+{
+	struct lp_account *outer = lp_account_mine;
+	if (!enter_account(w)) {
+		lp_msg_clear(&t->msg);
+		return LP_FAILED;
+	}
+	enum lp_task_state how = run_task(w, L, t);
+	leave_account(w, outer);
+	return how;
+}
 
 /* ---- reports of failures that nobody sees ---- */
 

@@ -1,6 +1,8 @@
 /* values: a state's record for sending and receiving. See values.h. */
+#include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "pin.h"
 #include "values_int.h"
 
@@ -54,6 +56,51 @@ struct lp_values *lp_values_open(lua_State *L)
 #endif
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &values_key);
 	return v;
+}
+
+/* ---- memory ---- */
+
+static int collect_all(lua_State *L)
+{
+	lua_gc(L, LUA_GCCOLLECT, 0);
+	lua_gc(L, LUA_GCCOLLECT, 0); /* what the finalisers of handles have let go of is gone: twice for those of others */
+	return 0;
+}
+
+bool lp_make_room(lua_State *L)
+{
+	if (!lp_account_refused() || !lua_checkstack(L, 4))
+		return false;
+#if LP_LUAJIT
+	int status = lua_cpcall(L, collect_all, NULL);
+#else
+	lua_pushcfunction(L, collect_all);
+	int status = lua_pcall(L, 0, 0, 0);
+#endif
+	if (status != LUA_OK)
+		lua_pop(L, 1);
+	return true;
+}
+
+static int no_memory(lua_State *L, const char *space, const char *what)
+{
+	size_t limit = lp_account_refused();
+	if (!limit)
+		return luaL_error(L, "not enough memory%s%s", space, what);
+	char bytes[24];
+	snprintf(bytes, sizeof bytes, "%zu", limit);
+	return luaL_error(L, "not enough memory%s%s: with what the task has sent and what it holds outside its Lua state it would be over its "
+		"pool's memory_limit of %s bytes", space, what, bytes);
+}
+
+int lp_no_memory(lua_State *L)
+{
+	return no_memory(L, "", "");
+}
+
+int lp_no_memory_for(lua_State *L, const char *what)
+{
+	return no_memory(L, " ", what);
 }
 
 #if LP_LUAJIT

@@ -58,6 +58,13 @@ void lp_go_home(lua_State *L, struct lp_values *v);
  * let some forty large strings pile up before it is round. Does nothing on Lua 5.4. Never raises. */
 void lp_collect(lua_State *L, size_t bytes);
 
+/* There was no memory. If that is because the task has reached its pool's memory_limit, a whole collection may make room: true, try
+ * once more. Never raises. */
+bool lp_make_room(lua_State *L);
+/* Raises what there is to say when there was no memory, or none within the limit. */
+int lp_no_memory(lua_State *L);
+int lp_no_memory_for(lua_State *L, const char *what); /* "for ..." */
+
 /* Pushes `error value` in a form that can always be sent: itself if it can be encoded, else a string that
  * tells its type and text and why it is a string. Used for task errors. Index must be absolute. */
 void lp_push_sendable(lua_State *L, struct lp_values *v, int index);

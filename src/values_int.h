@@ -2,7 +2,7 @@
  * identity map.
  *
  * The format. A value is a tag byte and what it says below, numbers in the machine's order (a message
- * never leaves the process). Tables, functions and short strings leave room for an ordinal, which is
+ * never leaves the process). Tables, functions and strings leave room for an ordinal, which is
  * filled in when they are met a second time (and MARK set in the tag): only then the decoder keeps them
  * for references. */
 #ifndef LP_VALUES_INT_H
@@ -17,7 +17,7 @@ enum lp_tag {
 	LP_TINT,      /* int64 */
 	LP_TFLOAT,    /* double */
 	LP_TSHORT,    /* ordinal u32, length u8, bytes */
-	LP_TLONG,     /* length u64, bytes */
+	LP_TLONG,     /* ordinal u32, length u64, bytes */
 	LP_TTABLE,    /* ordinal u32, array size u32, pairs u32; elements; pairs; metatable if META */
 	LP_TINTS,     /* in an array part: count u32, int64s */
 	LP_TFLOATS,   /* in an array part: count u32, doubles */
@@ -30,7 +30,7 @@ enum lp_tag {
 	LP_TOBJECT,   /* object index u32 */
 	LP_TCUSTOM,   /* ordinal u32, count u32; decoder function or metatable by name; values */
 	LP_TCDATA,    /* 0: int64, 1: uint64; 8 bytes */
-	LP_TPINNED,   /* object index u32: a large string that is still the sender's */
+	LP_TPINNED,   /* ordinal u32, object index u32: a large string that is still the sender's */
 	LP_TAGS,
 	LP_MARK = 0x80, /* referred to later: has an ordinal */
 	LP_META = 0x40, /* of a table: a metatable follows */
@@ -39,7 +39,7 @@ enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
 enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
 #define LP_NO_ORDINAL UINT32_MAX
 enum { LP_NAMED_WORDS = 128, LP_KNOWN = 8, LP_VERIFIED = 8 };
-enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
+enum { LP_SHORT_MAX = 40, LP_SURE_MIN = 1024 /* bytes: a string that goes once at the most, however many others come between */, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
 
 /* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. Small slots: with
  * some ten thousand tables the time goes into cache misses. */

@@ -53,13 +53,14 @@ __attribute__((constructor)) static void watch_open(void)
 static bool put_string(struct lp_msg *m, const char *text, size_t n)
 {
 	uint64_t len = n;
-	if (!lp_msg_room(m, 9 + n))
+	if (!lp_msg_room(m, 13 + n))
 		return false;
 	unsigned char *p = m->data + m->len;
 	*p = LP_TLONG;
-	memcpy(p + 1, &len, 8);
-	memcpy(p + 9, text, n);
-	m->len += 9 + n;
+	memset(p + 1, 0xff, 4); /* LP_NO_ORDINAL */
+	memcpy(p + 5, &len, 8);
+	memcpy(p + 13, text, n);
+	m->len += 13 + n;
 	m->nvalues++;
 	return true;
 }

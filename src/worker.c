@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "mutex.h"
 
 /* ---- ids: small integers, unique among living workers ---- */
@@ -105,6 +106,7 @@ void lp_worker_free(struct lp_worker *w)
 	lp_graph_lock();
 	lp_graph_unlock();
 	give_id(w->id);
+	lp_account_release(w->account);
 	lp_release(w->pool);
 	lp_free(w);
 }

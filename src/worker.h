@@ -54,6 +54,7 @@ struct lp_worker {
 	lp_time look_again;          /* [worker] parked until then, to look at what tasks have left; LP_FOREVER */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
 	size_t memory;               /* [worker] bytes in use by L */
+	struct lp_account *account;  /* [worker] ready for the next task of a pool with a memory_limit; NULL */
 	char *nest;                  /* [worker] LuaJIT: where lua_newstate allocates (vm.c); NULL on Lua 5.4 */
 	size_t nest_used;
 	bool nesting;                /* [worker] lua_newstate runs */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "handle.h"
 #include "values.h"
 
@@ -88,7 +89,7 @@ static int decode(lua_State *L)
 	uint64_t s = seed * 0x9e3779b97f4a7c15u + 1;
 	for (uint64_t i = seed ? 1 + next(&s) % 4 : 0; i > 0 && m->len > 0; i--)
 		damage(m, &s);
-	unsigned char *exact = m->len ? realloc(m->data, m->len) : NULL;
+	unsigned char *exact = m->len ? lp_realloc_counted(m->data, m->len) : NULL;
 	if (exact) {
 		m->data = exact;
 		m->cap = m->len;
