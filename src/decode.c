@@ -14,6 +14,7 @@ struct dec {
 	const unsigned char *p, *end;
 	int refs; /* stack index of the table of what is referred to, nil until it is made; 0: nothing is */
 	int depth, limit;
+	const unsigned char *nothing; /* the __pool_decode that gave nil or NaN last: where it stands in the message; NULL: none did */
 	size_t budget; /* bytes of the message that no table has claimed yet: an element takes one at least, a pair two */
 };
 
@@ -56,12 +57,65 @@ static void mark(struct dec *d, uint32_t ordinal)
 	lua_rawseti(L, d->refs, (int)ordinal + 1);
 }
 
+static const char nil_mark; /* stands for nil, which only a __pool_decode can make, among what is referred to */
+
 static void push_ref(struct dec *d, uint32_t ordinal)
 {
 	if (!d->refs || !lua_istable(d->L, d->refs) || ordinal >= (1u << 30))
 		damaged(d);
-	if (lua_rawgeti(d->L, d->refs, (int)ordinal + 1) == LUA_TNIL)
+	int type = lua_rawgeti(d->L, d->refs, (int)ordinal + 1);
+	if (type == LUA_TNIL)
 		damaged(d);
+	if (type == LUA_TLIGHTUSERDATA && lua_touserdata(d->L, -1) == &nil_mark) {
+		lua_pop(d->L, 1);
+		lua_pushnil(d->L);
+	}
+}
+
+/* ---- what a __pool_decode gave and cannot be used ---- */
+
+static bool is_nothing(lua_State *L)
+{
+	return lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) != lua_tonumber(L, -1));
+}
+
+/* The __pool_decode of an object whose maker (a function or a metatable) is on top takes its place; nil: there is none. */
+static void find_decoder(lua_State *L)
+{
+	if (!lua_istable(L, -1))
+		return;
+	lua_pushliteral(L, "__pool_decode");
+	lua_rawget(L, -2);
+	lua_remove(L, -2);
+}
+
+/* It is on top. `at`: where the maker stands in the message; NULL: not known. */
+static void unusable(struct dec *d, const unsigned char *at, const char *needed)
+{
+	lua_State *L = d->L;
+	const char *what = lua_type(L, -1) == LUA_TNUMBER && is_nothing(L) ? "NaN" : luaL_typename(L, -1);
+	if (!d->m->calls)
+		damaged(d);
+	lua_Debug ar = {.linedefined = -1};
+	if (at) {
+		d->p = at;
+		decode(d);
+		find_decoder(L);
+		if (lua_isfunction(L, -1))
+			lua_getinfo(L, ">S", &ar);
+	}
+	if (ar.linedefined > 0)
+		luaL_error(L, "the __pool_decode at %s:%d gave %s where %s is needed", ar.short_src, ar.linedefined, what, needed);
+	luaL_error(L, "a __pool_decode gave %s where %s is needed", what, needed);
+}
+
+/* A value that has to be a table, as it was when it was sent: only a __pool_decode can have made something else of it. */
+static void decode_table(struct dec *d, const char *needed)
+{
+	const unsigned char *at = d->p;
+	decode(d);
+	if (!lua_istable(d->L, -1))
+		unusable(d, (*at & ~LP_MARK) == LP_TCUSTOM ? at + 9 : NULL, needed);
 }
 
 static struct lp_obj *take_object(struct dec *d)
@@ -138,16 +192,13 @@ static void table(struct dec *d, unsigned tag)
 	for (uint32_t i = 0; i < pairs; i++) {
 		unsigned key = d->p < d->end ? *d->p & ~LP_MARK : LP_TNIL;
 		decode(d);
-		if (key != LP_TSHORT && key != LP_TREF &&
-			(lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) != lua_tonumber(L, -1))))
-			damaged(d);
+		if (key != LP_TSHORT && (key != LP_TREF || d->nothing) && is_nothing(L))
+			unusable(d, d->nothing, "the key of a table");
 		decode(d);
 		lua_rawset(L, -3);
 	}
 	if (tag & LP_META) {
-		decode(d);
-		if (!lua_istable(L, -1))
-			damaged(d);
+		decode_table(d, "a metatable");
 		lua_setmetatable(L, -2);
 	}
 }
@@ -168,9 +219,7 @@ static void function(struct dec *d, unsigned tag)
 	int f = lua_gettop(L);
 #if LP_LUAJIT
 	if (flags & LP_FENV) {
-		decode(d);
-		if (!lua_istable(L, -1))
-			damaged(d);
+		decode_table(d, "the environment of a function");
 		lua_setfenv(L, f);
 	}
 #endif
@@ -204,22 +253,27 @@ static void custom(struct dec *d, unsigned tag)
 {
 	lua_State *L = d->L;
 	uint32_t ordinal = take_u32(d), n = take_u32(d);
-	if (n > (size_t)(d->end - d->p) || n > 100000)
+	if (n > (size_t)(d->end - d->p))
 		damaged(d);
+	const unsigned char *at = d->p;
 	decode(d);
-	if (lua_istable(L, -1)) {
-		lua_pushliteral(L, "__pool_decode");
-		lua_rawget(L, -2);
-		lua_remove(L, -2);
-		if (lua_isnil(L, -1))
-			luaL_error(L, "the metatable of a received object has no __pool_decode here");
-	}
-	luaL_checkstack(L, (int)n + 8, "too many values");
+	find_decoder(L);
+	if (lua_isnil(L, -1))
+		luaL_error(L, "the metatable of a received object has no __pool_decode here");
+	if (n > INT32_MAX / 2 || !lua_checkstack(L, (int)n + 8))
+		luaL_error(L, "a __pool_encode gave %d values: too many for the stack of the Lua state that receives them", (int)n);
 	for (uint32_t i = 0; i < n; i++)
 		decode(d);
 	lua_call(L, (int)n, 1);
-	if (tag & LP_MARK)
+	if (is_nothing(L))
+		d->nothing = at;
+	if (tag & LP_MARK) {
+		bool nil = lua_isnil(L, -1);
+		if (nil)
+			lua_pushlightuserdata(L, (void *)&nil_mark);
 		mark(d, ordinal);
+		lua_pop(L, nil);
+	}
 }
 
 #if LP_LUAJIT

@@ -43,16 +43,32 @@ bool lp_enc_again(struct enc *e, struct lp_slot *s)
 	return true;
 }
 
-bool lp_enc_met(struct enc *e, const void *key)
+/* The reader makes an object of what its __pool_encode gave: that cannot refer to what it is not yet. */
+static bool leads_back(struct enc *e, size_t at)
+{
+	for (const struct lp_open *o = e->open; o; o = o->outer)
+		if (o->at == at)
+			return true;
+	return false;
+}
+
+enum lp_met lp_enc_met(struct enc *e, const void *key)
 {
 	bool fresh;
 	struct lp_slot *s = lp_map_get(&e->s->map, key, &fresh);
 	if (!s)
 		lp_enc_no_memory(e);
-	if (!fresh)
-		return lp_enc_again(e, s);
-	s->at = e->m->len;
-	return false;
+	if (fresh) {
+		s->at = e->m->len;
+		return LP_NEW;
+	}
+	if (e->open && leads_back(e, s->at)) {
+		lua_pushliteral(e->L, "__pool_encode leads back to its own object, which is made of what it gives");
+		lp_enc_refuse(e);
+		return LP_REFUSED;
+	}
+	lp_enc_again(e, s);
+	return LP_WRITTEN;
 }
 
 /* ---- scalars ---- */

@@ -11,6 +11,14 @@
 
 #include "values_int.h"
 
+/* An object whose __pool_encode has run, while what it gave is written: it has no reference before that is complete. */
+struct lp_open {
+	size_t at; /* where it begins in the message */
+	const struct lp_open *outer;
+};
+
+enum lp_met { LP_NEW, LP_WRITTEN, LP_REFUSED };
+
 struct enc {
 	lua_State *L;
 	struct lp_values *v;
@@ -19,6 +27,7 @@ struct enc {
 	int depth, limit; /* limit < 0: not prepared for more than scalars */
 	int top;           /* the stack as it was then */
 	bool many;         /* several values are sent */
+	const struct lp_open *open; /* the innermost; NULL: none */
 	const void *early; /* a function that was written before there was a map to note it in, NULL: none */
 	size_t early_at;
 };
@@ -86,8 +95,8 @@ bool lp_enc_record(struct enc *e, int index, uint32_t *pairs);
 /* The ordinal of what begins at this place of the message; it gets one with the first reference. */
 uint32_t lp_enc_ordinal(struct enc *e, size_t at);
 bool lp_enc_again(struct enc *e, struct lp_slot *s);
-/* Was it met before? Then that is all there is to write. Else notes that it begins here. */
-bool lp_enc_met(struct enc *e, const void *key);
+/* Was it met before? Then that is all there is to write, or it is refused. Else notes that it begins here. */
+enum lp_met lp_enc_met(struct enc *e, const void *key);
 
 /* ---- what went wrong, and where: two strings on the stack, path above reason. They return false ---- */
 bool lp_enc_refuse(struct enc *e); /* the reason is on top */

@@ -80,8 +80,9 @@ bool lp_enc_function(struct enc *e, int index)
 	lp_enc_names(e);
 	if (lp_maybe_named(e->v, address) && lp_enc_named(e, index))
 		return true;
-	if (lp_enc_met(e, address))
-		return true;
+	enum lp_met met = lp_enc_met(e, address);
+	if (met != LP_NEW)
+		return met == LP_WRITTEN;
 	struct lp_code *code = lp_code_of(L, e->v, index);
 	if (e->depth == 1)
 		lp_code_note(L, e->v, index, code);
@@ -135,7 +136,10 @@ bool lp_enc_userdata(struct enc *e, int index)
 		int metatable = lua_gettop(L);
 		if (lp_enc_meta_field(L, metatable, "__pool_encode")) {
 			lp_enc_names(e);
-			if (lp_enc_met(e, lua_topointer(L, index)))
+			enum lp_met met = lp_enc_met(e, lua_topointer(L, index));
+			if (met == LP_REFUSED)
+				return false;
+			if (met == LP_WRITTEN)
 				return lua_settop(L, metatable - 1), true;
 			if (!lp_enc_custom(e, index, metatable))
 				return false;

@@ -10,38 +10,10 @@ static bool has_name(struct enc *e, int metatable)
 	return true;
 }
 
-bool lp_enc_custom(struct enc *e, int index, int metatable)
+/* The object of this metatable: how it is made, and the n values from `base` on of which it is made. */
+static bool put_custom(struct enc *e, int metatable, int base, int n)
 {
 	lua_State *L = e->L;
-	int base = lua_gettop(L);
-	bool was = e->v->in_user_code;
-	lua_pushvalue(L, index);
-	e->v->in_user_code = true; /* what it sends itself uses a scratch of its own */
-	int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-	e->v->in_user_code = was;
-	if (status != LUA_OK) {
-		lua_pushfstring(L, "__pool_encode failed: %s", lua_tostring(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1));
-		return lp_enc_refuse(e);
-	}
-	int n = lua_gettop(L) - base + 1;
-	if (!lua_checkstack(L, 12)) {
-		lua_pushliteral(L, "too many values of __pool_encode");
-		return lp_enc_refuse(e);
-	}
-	if (lua_isnil(L, e->s->keep)) {
-		lua_newtable(L);
-		lua_replace(L, e->s->keep);
-	}
-	for (int i = 0; i < n; i++) {
-		if (lua_rawequal(L, base + i, index)) {
-			lua_pushliteral(L, "__pool_encode returned its own argument");
-			return lp_enc_refuse(e);
-		}
-		/* Kept until the end: addresses of what was sent must not be given to something else. */
-		lua_pushvalue(L, base + i);
-		luaL_ref(L, e->s->keep);
-	}
-	e->m->calls = true;
 	unsigned char *p = lp_enc_room(e, 9);
 	p[0] = LP_TCUSTOM;
 	lp_put_u32(p + 1, LP_NO_ORDINAL);
@@ -64,8 +36,49 @@ bool lp_enc_custom(struct enc *e, int index, int metatable)
 			lua_pushliteral(L, ".<__pool_encode>");
 			return lp_enc_step(e);
 		}
-	lua_settop(L, base - 1);
 	return true;
+}
+
+bool lp_enc_custom(struct enc *e, int index, int metatable)
+{
+	lua_State *L = e->L;
+	int base = lua_gettop(L);
+	bool was = e->v->in_user_code;
+	lua_pushvalue(L, index);
+	e->v->in_user_code = true; /* what it sends itself uses a scratch of its own */
+	int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+	e->v->in_user_code = was;
+	if (status != LUA_OK) {
+		lua_pushfstring(L, "__pool_encode failed: %s", lua_tostring(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1));
+		return lp_enc_refuse(e);
+	}
+	int n = lua_gettop(L) - base + 1;
+	if (!lua_checkstack(L, 12)) {
+		lua_pop(L, 12);
+		lua_pushfstring(L, "__pool_encode gave %d values: too many for the stack", n);
+		return lp_enc_refuse(e);
+	}
+	if (lua_isnil(L, e->s->keep)) {
+		lua_newtable(L);
+		lua_replace(L, e->s->keep);
+	}
+	for (int i = 0; i < n; i++) {
+		if (lua_rawequal(L, base + i, index)) {
+			lua_pushliteral(L, "__pool_encode returned its own argument");
+			return lp_enc_refuse(e);
+		}
+		/* Kept until the end: addresses of what was sent must not be given to something else. */
+		lua_pushvalue(L, base + i);
+		luaL_ref(L, e->s->keep);
+	}
+	e->m->calls = true;
+	struct lp_open open = {.at = e->m->len, .outer = e->open};
+	e->open = &open;
+	bool ok = put_custom(e, metatable, base, n);
+	e->open = open.outer;
+	if (ok)
+		lua_settop(L, base - 1);
+	return ok;
 }
 
 bool lp_enc_meta_field(lua_State *L, int metatable, const char *name)
@@ -150,8 +163,9 @@ bool lp_enc_table(struct enc *e, int index)
 {
 	lua_State *L = e->L;
 	const void *address = lua_topointer(L, index);
-	if (lp_enc_met(e, address))
-		return true;
+	enum lp_met met = lp_enc_met(e, address);
+	if (met != LP_NEW)
+		return met == LP_WRITTEN;
 	int metatable = lua_getmetatable(L, index) ? lua_gettop(L) : 0;
 	/* Rows of data are no modules: only what stands near the top, or has a metatable, makes us look again. */
 	bool near = e->depth <= 3 || metatable;
