@@ -66,6 +66,12 @@ LUA_CFLAGS ?= $(if $(LUA_PC),$(shell $(PKG_CONFIG) --cflags $(LUA_PC)))
 LUA_LIBS   ?= $(if $(LUA_PC),$(shell $(PKG_CONFIG) --libs $(LUA_PC)))
 endif
 
+# The one place where it is written.
+VERSION := $(shell sed -n 's/^local VERSION = "\(.*\)"$$/\1/p' lua-pool/version.lua)
+ifeq ($(VERSION),)
+$(error lua-pool/version.lua does not tell the version)
+endif
+
 # ---- flags ----
 
 COMMA := ,
@@ -152,7 +158,10 @@ $(OBJ)/probed: $(OBJ)/flags
 
 $(OBJ)/%.o: src/%.c $(OBJ)/probed
 	$(call say,CC $<)
-	$(Q)$(COMPILE) $(LOOPS) -c -o $@ $<
+	$(Q)$(COMPILE) $(LOOPS) $(DEFINES) -c -o $@ $<
+
+$(OBJ)/core.o: private DEFINES = -DLP_VERSION='"$(VERSION)"'
+$(OBJ)/core.o: lua-pool/version.lua
 
 # Loops over arrays are worth the compiler's best.
 $(OBJ)/array_ops.o $(OBJ)/array_sort.o: private LOOPS = -O3

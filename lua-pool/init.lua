@@ -4,6 +4,8 @@
 -- function. Here the parts are put together; the work is in lua-pool.core (C) and in the modules beside this.
 local math, os, require = math, os, require -- a worker with few `libs` has them only while it opens
 local core = require "lua-pool.core"
+local version = require "lua-pool.version"
+version.check(core)
 local cancel = require "lua-pool.cancel"
 local clock = require "lua-pool.clock"
 local group = require "lua-pool.group"
@@ -18,7 +20,7 @@ local worker = require "lua-pool.worker"
 require "lua-pool.array" -- it adds methods
 
 local pool = {
-	_VERSION = "lua-pool scm",
+	_VERSION = "lua-pool " .. version.VERSION,
 	CANCELLED = core.CANCELLED, TIMEOUT = core.TIMEOUT,
 	async = core.async, try_async = core.try_async, go = core.go,
 	worker_id = core.worker_id, id_count = core.id_count, cpu_count = core.cpu_count,

@@ -1,5 +1,7 @@
 /* core: opens lua-pool.core in a Lua state: the state's record, its host, the classes, the functions.
  * lua-pool/init.lua builds the module that users see from the table that this returns. */
+#include <string.h>
+
 #include "close.h"
 #include "handle.h"
 #include "inbox.h"
@@ -73,6 +75,48 @@ static void open_host(lua_State *L, struct lp_state *s)
 
 int luaopen_pool_core(lua_State *L);
 
+/* ---- the version ---- */
+
+#ifndef LP_VERSION /* the Makefile takes it from lua-pool/version.lua */
+#define LP_VERSION "unknown"
+#endif
+
+static const char *own_path(void)
+{
+	const char *path = lp_library_path((void *)luaopen_pool_core);
+	return path ? path : "?";
+}
+
+/* The Lua files must be of our version. Those that are newer than the question ask it themselves; this is for older ones. */
+static void check_version(lua_State *L)
+{
+	int top = lua_gettop(L);
+	lua_getglobal(L, "require");
+	if (!lua_isfunction(L, -1)) { /* nothing can be loaded here, so nothing wrong */
+		lua_settop(L, top);
+		return;
+	}
+	lua_pushliteral(L, "lua-pool.version");
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+		luaL_error(L, "lua-pool: lua-pool.core is of version %s (%s), but its Lua files are older, or not there: %s", LP_VERSION,
+			own_path(), lua_tostring(L, -1) ? lua_tostring(L, -1) : "?");
+	if (lua_istable(L, -1)) {
+		lua_getfield(L, -1, "VERSION");
+		if (lua_tostring(L, -1) && strcmp(lua_tostring(L, -1), LP_VERSION) == 0) {
+			lua_settop(L, top);
+			return;
+		}
+		lua_getfield(L, -2, "check");
+		lua_newtable(L);
+		lua_pushliteral(L, LP_VERSION);
+		lua_setfield(L, -2, "VERSION");
+		lua_pushstring(L, own_path());
+		lua_setfield(L, -2, "PATH");
+		lua_call(L, 1, 0); /* it knows where it is, and raises */
+	}
+	luaL_error(L, "lua-pool: lua-pool.core is of version %s (%s), but lua-pool.version is of another", LP_VERSION, own_path());
+}
+
 __attribute__((constructor)) static void core_open(void)
 {
 	lp_open_core = luaopen_pool_core;
@@ -82,6 +126,8 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 {
 	struct lp_state *s = lp_state_open(L);
 	int state = lua_gettop(L);
+	if (!s->worker)
+		check_version(L);
 	if (!s->worker && !s->host) {
 		if (s->L)
 			return luaL_error(L, "this Lua state is closing: lua-pool cannot be loaded");
@@ -117,5 +163,9 @@ __attribute__((visibility("default"))) int luaopen_pool_core(lua_State *L)
 	lp_open_run(L, state);
 	lp_push_classes(L);
 	lua_setfield(L, -2, "classes");
+	lua_pushliteral(L, LP_VERSION);
+	lua_setfield(L, -2, "VERSION");
+	lua_pushstring(L, own_path());
+	lua_setfield(L, -2, "PATH");
 	return 1;
 }

@@ -599,3 +599,9 @@ void lp_pin_library(const char *path)
 	if (lib)
 		dlclose(lib);
 }
+
+const char *lp_library_path(void *address)
+{
+	Dl_info info;
+	return dladdr(address, &info) ? info.dli_fname : NULL;
+}

@@ -160,5 +160,7 @@ bool lp_ring(int fd); /* one byte, never blocks; false: the other end is gone */
 
 /* Keeps a loaded shared object for the life of the process. */
 void lp_pin_library(const char *path);
+/* The file that the code at this address came from; NULL: not known. */
+const char *lp_library_path(void *address);
 
 #endif

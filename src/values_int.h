@@ -39,7 +39,8 @@ enum { LP_UP_VALUE, LP_UP_GLOBALS, LP_UP_SHARED /* ordinal u32, index u8 */ };
 enum { LP_FENV = 1 /* LuaJIT: an environment that is not the globals follows */ };
 #define LP_NO_ORDINAL UINT32_MAX
 enum { LP_NAMED_WORDS = 128, LP_KNOWN = 8, LP_VERIFIED = 8 };
-enum { LP_SHORT_MAX = 40, LP_SURE_MIN = 1024 /* bytes: a string that goes once at the most, however many others come between */, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
+enum { LP_SURE_MIN = 1024 /* bytes of a string that goes once at the most, however many others come between */ };
+enum { LP_SHORT_MAX = 40, LP_DEPTH_MAX = 10000, LP_FRAME = 640 /* bytes of C stack per level, generous */ };
 
 /* An identity map: address -> where in the message it first stood. Cleared by counting the epoch up. Small slots: with
  * some ten thousand tables the time goes into cache misses. */
