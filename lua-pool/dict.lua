@@ -8,7 +8,7 @@ local peek, commit = core.dict_peek, core.dict_commit
 
 --- pool.dict([opts]) -> dict, empty. opts: max_items, max_bytes, ttl (seconds), evict = false (full: refuse).
 function dict.new(opts)
-	local o = options.check(opts, options.dict, "pool.dict", 2)
+	local o = options.check(opts, options.dict, "pool.dict")
 	return core.new_dict(o.max_items or 0, o.max_bytes or 0, o.ttl or 0, o.evict == false)
 end
 

@@ -10,7 +10,7 @@ local protected = core.rawpcall or pcall
 core.rawpcall = protected
 
 local function make(pool, opts, what)
-	local o = options.check(opts, options.group, what, 3)
+	local o = options.check(opts, options.group, what)
 	return core.new_group(pool, o.limit or 0, o.ids)
 end
 

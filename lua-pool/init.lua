@@ -6,6 +6,7 @@ local math, os, require = math, os, require -- a worker with few `libs` has them
 local core = require "lua-pool.core"
 local version = require "lua-pool.version"
 version.check(core)
+core.own_files()
 local cancel = require "lua-pool.cancel"
 local clock = require "lua-pool.clock"
 local group = require "lua-pool.group"
@@ -76,7 +77,7 @@ local function create(o)
 end
 
 local function checked(opts, what)
-	local o = options.check(opts, options.pool, what, 3)
+	local o = options.check(opts, options.pool, what)
 	if o.memory_limit and o.jit == true and rawget(_G, "jit") then
 		error(("%s: option 'jit' must be \"checked\" where there is a 'memory_limit': code that LuaJIT has compiled does not survive it"):format(
 			what), 3)

@@ -42,7 +42,7 @@ end
 -- element has its place in the list.
 local function refusal(err, first)
 	if type(err) ~= "string" then return err end
-	err = err:gsub("^[^\n]-map%.lua:%d+: ", ""):gsub("^argument #2", "argument #1")
+	err = err:gsub("^[^\n]-:%d+: argument #", "argument #"):gsub("^argument #2", "argument #1")
 	return (err:gsub("^argument #3%[(%d+)%]", function(k) return ("element %d"):format(first + k - 1) end))
 end
 
@@ -98,7 +98,8 @@ local function run(pool, total, opts, submit, done, say)
 	finish()
 	if not ok then
 		cancel_all(running)
-		error(err, refused ~= nil and rawequal(err, refused) and 3 or 0)
+		if refused ~= nil and rawequal(err, refused) and type(err) == "string" then core.raise(err) end
+		error(err, 0)
 	end
 end
 
@@ -130,7 +131,7 @@ end
 --- is raised. opts: progress, batch (elements per task), window (tasks in flight).
 function map.map(pool, fn, list, opts)
 	check_fn(fn, "map")
-	opts = options.check(opts, options.map, "map", 2)
+	opts = options.check(opts, options.map, "map")
 	local total, submit = source(pool, fn, list, "map", batch.range, batch.items)
 	local out = {}
 	run(pool, total, opts, submit, function(b, results)
@@ -142,7 +143,7 @@ end
 --- each(fn, list | n [, opts]): map without results.
 function map.each(pool, fn, list, opts, plain) -- plain: the elements are nothing that the user knows of
 	check_fn(fn, "each")
-	opts = options.check(opts, options.map, "each", 2)
+	opts = options.check(opts, options.map, "each")
 	local total, submit = source(pool, fn, list, "each", batch.each_range, batch.each_items)
 	run(pool, total, opts, submit, function() end, plain and as_it_is or of_element)
 end
@@ -222,7 +223,10 @@ local function fill(self)
 		end
 		if n > 0 then
 			local ok, err = submit(self, calls, n)
-			if not ok then self.failed, self.error, self.ended = true, refusal(err, self.given + 1), true end
+			if not ok then
+				self.failed, self.error, self.ended = true, refusal(err, self.given + 1), true
+				self.refused = type(self.error) == "string"
+			end
 			more = true
 		end
 	end
@@ -244,6 +248,7 @@ local function advance(self)
 	if #running == 0 then
 		local failed, err = self.failed, self.error
 		close(self)
+		if self.refused then core.raise(err) end
 		if failed then error(err, 0) end
 		return false
 	end
@@ -287,7 +292,7 @@ function Imap:__call()
 	local r = self.ready[self.at]
 	if r[1] == nil then
 		close(self)
-		error("imap: fn returned nil for an element, which would end the loop: return false, or a second value", 0)
+		core.raise "imap: fn returned nil for an element, which would end the loop: return false, or a second value"
 	end
 	return unpack(r, 1, r.n)
 end
@@ -327,7 +332,7 @@ end
 --- in flight), ordered = false (in the order in which they end), progress. Leaving the loop cancels the rest.
 function map.imap(pool, fn, iterator, opts)
 	check_fn(fn, "imap")
-	opts = options.check(opts, options.imap, "imap", 2)
+	opts = options.check(opts, options.imap, "imap")
 	local t = type(iterator)
 	if t ~= "table" and t ~= "number" and not core.callable(iterator) then
 		error(("bad argument #2 to 'imap' (iterator expected, got %s)"):format(t), 2)

@@ -1,5 +1,7 @@
 -- options: checks the tables of options that users write. A wrong name suggests the nearest one, a
 -- wrong value says what it should be.
+local core = require "lua-pool.core"
+
 local math, string, table = math, string, table -- a worker with few `libs` has them only while it opens
 local options = {}
 
@@ -34,8 +36,8 @@ function options.nearest(name, names)
 	return best and least <= math.max(2, #name / 3) and best or nil
 end
 
-local function fail(level, ...)
-	error(string.format(...), level + 1)
+local function fail(...)
+	core.raise(string.format(...))
 end
 
 local function shown(v)
@@ -138,23 +140,22 @@ options.imap = { progress = check.progress, batch = check.integer(1, 2 ^ 31), wi
 options.dict = { max_items = check.integer(1, 2 ^ 53), max_bytes = check.bytes(1), ttl = check.positive_seconds,
 	evict = check.boolean }
 
---- Checks `given` (a table or nil) against `known` and answers a copy. `what` names the function in errors;
---- `level` is the caller's caller, as in error().
-function options.check(given, known, what, level)
+--- Checks `given` (a table or nil) against `known` and answers a copy. `what` names the function in errors.
+function options.check(given, known, what)
 	local result = {}
 	if given == nil then return result end
 	if type(given) ~= "table" then
-		fail(level + 1, "%s: options must be a table, got %s", what, type(given))
+		fail("%s: options must be a table, got %s", what, type(given))
 	end
 	for name, value in pairs(given) do
 		local one = type(name) == "string" and known[name]
 		if not one then
 			local near = type(name) == "string" and options.nearest(name, known)
-			fail(level + 1, "%s: unknown option %s%s", what, shown(name), near and (", did you mean '%s'?"):format(near) or "")
+			fail("%s: unknown option %s%s", what, shown(name), near and (", did you mean '%s'?"):format(near) or "")
 		end
 		local ok, expected = one(value)
 		if ok == nil then
-			fail(level + 1, "%s: option '%s' must be %s, got %s", what, name, expected, shown(value))
+			fail("%s: option '%s' must be %s, got %s", what, name, expected, shown(value))
 		end
 		result[name] = ok
 	end

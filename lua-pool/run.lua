@@ -73,7 +73,7 @@ local function command(spec)
 		if args[i]:find "%z" then error(("pool.run: argument %d of the command holds a zero byte"):format(i), 3) end
 	end
 	if #args == 0 then error("pool.run: no command: pool.run{\"cmd\", \"argument\", ...}", 3) end
-	return args, options.check(given, known, "pool.run", 3)
+	return args, options.check(given, known, "pool.run")
 end
 
 -- A task: what comes out of a channel goes into the pipe, until one of the two is closed.

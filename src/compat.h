@@ -132,9 +132,13 @@ static inline int lua_isinteger(lua_State *L, int i)
 	(void)L, (void)i;
 	return 0;
 }
-/* Functions that wait have a Lua function of ours around them (suspend.h): whoever called that is meant where
- * an error or a traceback says who called. */
+/* Functions that wait have a Lua function of ours around them (suspend.h): the level of whoever called that. */
 int lp_caller_level(lua_State *L);
+#else
+#error "lua-pool needs Lua 5.4 or LuaJIT 2.1; this lua.h is of another version"
+#endif
+
+/* As lauxlib's: but an error says where the user's code called, whatever of our own Lua code is between. */
 int lp_error(lua_State *L, const char *format, ...);
 int lp_argerror(lua_State *L, int arg, const char *what);
 lua_Number lp_checknumber(lua_State *L, int arg);
@@ -153,9 +157,16 @@ int lp_checkoption(lua_State *L, int arg, const char *otherwise, const char *con
 #define luaL_checktype lp_checktype
 #define luaL_checkany lp_checkany
 #define luaL_checkoption lp_checkoption
-#else
-#error "lua-pool needs Lua 5.4 or LuaJIT 2.1; this lua.h is of another version"
-#endif
+lua_Number lp_optnumber(lua_State *L, int arg, lua_Number otherwise);
+lua_Integer lp_optinteger(lua_State *L, int arg, lua_Integer otherwise);
+#define luaL_optnumber lp_optnumber
+#define luaL_optinteger lp_optinteger
+/* The text on top, with that place before it. */
+int lp_error_on_top(lua_State *L);
+
+/* Our own Lua files are in the folder of this one (a chunk's name, as in lua_Debug.source), in this process. */
+void lp_own_files(const char *source);
+bool lp_own_source(const char *source);
 
 /* f(ud as light userdata), protected; may be called where nothing else is. Leaves nothing, or the error. */
 static inline int lp_protected(lua_State *L, lua_CFunction f, void *ud)

@@ -7,10 +7,40 @@ bool lp_enc_refuse(struct enc *e)
 	return false;
 }
 
+/* A path of ten thousand steps is of no use to people: of a long one (at the top) the first steps and the last stay. It grows at its
+ * beginning, so what is cut away lies between what has just come and what came first. */
+enum { PATH_MOST = 1000, PATH_END = 300 };
+#define GAP " ... "
+
+static bool begins_step(const char *s)
+{
+	return *s == '.' || *s == '[' || *s == ':';
+}
+
+static void shorten(lua_State *L)
+{
+	size_t n;
+	const char *s = lua_tolstring(L, -1, &n);
+	if (n <= PATH_MOST)
+		return;
+	const char *gap = strstr(s + PATH_END, GAP);
+	size_t first = PATH_END, rest = gap ? (size_t)(gap - s) : n - PATH_END;
+	while (first > PATH_END / 2 && !begins_step(s + first))
+		first--;
+	while (!gap && rest < n - PATH_END / 2 && !begins_step(s + rest))
+		rest++;
+	lua_pushlstring(L, s, first);
+	lua_pushstring(L, gap ? "" : GAP);
+	lua_pushlstring(L, s + rest, n - rest);
+	lua_concat(L, 3);
+	lua_remove(L, -2);
+}
+
 bool lp_enc_step(struct enc *e)
 {
 	lua_insert(e->L, -2);
 	lua_concat(e->L, 2);
+	shorten(e->L);
 	return false;
 }
 
@@ -24,6 +54,8 @@ static bool is_identifier(const char *s, size_t n)
 	return true;
 }
 
+enum { KEY_MOST = 60 /* bytes of a key that is shown */ };
+
 void lp_enc_push_key(lua_State *L, int index)
 {
 	size_t n;
@@ -31,10 +63,15 @@ void lp_enc_push_key(lua_State *L, int index)
 	switch (lua_type(L, index)) {
 	case LUA_TSTRING:
 		s = lua_tolstring(L, index, &n);
-		if (is_identifier(s, n))
+		if (is_identifier(s, n)) {
 			lua_pushfstring(L, ".%s", s);
-		else
+		} else if (n <= KEY_MOST) {
 			lua_pushfstring(L, "[\"%s\"]", s);
+		} else {
+			lua_pushlstring(L, s, KEY_MOST);
+			lua_pushfstring(L, "[\"%s...\"]", lua_tostring(L, -1));
+			lua_remove(L, -2);
+		}
 		break;
 	case LUA_TNUMBER:
 		lua_pushvalue(L, index);

@@ -136,7 +136,7 @@ static int send_values(lua_State *L, int first, lp_time deadline, lp_then done)
 	box->packet = NULL; /* nothing can raise before it has another owner */
 	if (!sendable) {
 		lp_packet_free(p);
-		return lua_error(L);
+		return lp_error_on_top(L);
 	}
 	struct lp_node node = {.obj = &ch->obj, .op = LP_CHANNEL_SEND, .value = p};
 	if (take_now(s, &node))

@@ -60,7 +60,7 @@ static void check_value(lua_State *L, struct lp_state *s, int index, struct lp_h
 	}
 	h->obj = &b->obj;
 	if (!lp_encode(L, s->values, &b->msg, index, 1, "argument", index - 1))
-		lua_error(L);
+		lp_error_on_top(L);
 	value->blob = b;
 	value->n = 0;
 }

@@ -1,4 +1,6 @@
 /* lib_guard: what locks share in Lua: waiting that cleans up before it raises, obj:with(fn), and guards. */
+#include <string.h>
+
 #include "cancel.h"
 #include "handle.h"
 #include "lib_sync.h"
@@ -130,7 +132,8 @@ void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
 		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, ...)) end";
 	static const char giving[] = "local pcall, enter, leave = ... "
 		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, self, ...)) end";
-	if (luaL_loadstring(L, scope->gives ? giving : text) != 0)
+	const char *chunk = scope->gives ? giving : text;
+	if (luaL_loadbuffer(L, chunk, strlen(chunk), "=lua-pool") != 0)
 		lua_error(L);
 	lua_getglobal(L, "pcall");
 	for (int i = 0; i < 2; i++) {

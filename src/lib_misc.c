@@ -93,6 +93,22 @@ static int misc_kind(lua_State *L)
 	return 1;
 }
 
+/* raise(text): an error of our Lua code, at the place in the user's code that called it. */
+static int misc_raise(lua_State *L)
+{
+	lua_settop(L, 1);
+	return lp_error_on_top(L);
+}
+
+/* own_files(): the calling file, and what lies beside it and below, is ours. */
+static int misc_own_files(lua_State *L)
+{
+	lua_Debug ar;
+	if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar))
+		lp_own_files(ar.source);
+	return 0;
+}
+
 static int misc_is_future(lua_State *L)
 {
 	lua_pushboolean(L, lp_test(L, 1, &lp_task_class) != NULL);
@@ -147,7 +163,7 @@ void lp_open_misc(lua_State *L, int state)
 	static const char *const blocking[] = {"wait_any", NULL};
 	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
 		{"sendable", misc_sendable}, {"names_looked", misc_names_looked}, {"closer", misc_closer}, {"callable", misc_callable},
-		{"kind", misc_kind}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
+		{"kind", misc_kind}, {"raise", misc_raise}, {"own_files", misc_own_files}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_blocking_fields(L, state, -1, blocking);

@@ -55,7 +55,7 @@ static int once_new(lua_State *L)
 	lp_msg_init(&o->results, NULL, 0);
 	h->obj = &o->mutex.obj;
 	if (!lp_encode(L, lp_state(L)->values, &o->fn, 1, 1, "argument", 1))
-		return lua_error(L);
+		return lp_error_on_top(L);
 	return 1;
 }
 
@@ -100,7 +100,7 @@ static int once_keep(lua_State *L)
 	struct lp_once *o = lp_check(L, 1, &once_class);
 	lp_msg_clear(&o->results); /* of an attempt that failed half-way */
 	if (!lp_encode(L, lp_state(L)->values, &o->results, 2, lua_gettop(L) - 1, "result", 1))
-		return lua_error(L);
+		return lp_error_on_top(L);
 	return lua_gettop(L) - 1;
 }
 

@@ -97,7 +97,7 @@ static void send_begin(lua_State *L, struct lp_state *s, struct lp_node *n, int 
 		lua_pushfstring(L, "item #%d of the list for 'select': ", item);
 		lua_insert(L, -2);
 		lua_concat(L, 2);
-		lua_error(L);
+		lp_error_on_top(L);
 	}
 	lua_settop(L, first - 1);
 }

@@ -84,23 +84,6 @@ const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
 
 /* ---- where a wait sleeps ---- */
 
-/* A frame of our own Lua parts says nothing to users. */
-static bool ours(const char *source)
-{
-	static const char *const parts[] = {"map", "futures", "group", "cancel", "batch", "init", "named", "report", "worker"};
-	if (strcmp(source, "=lua-pool") == 0)
-		return true;
-	const char *at = strrchr(source, '/');
-	if (!at || at - source < 8 || strncmp(at - 8, "lua-pool", 8) != 0)
-		return false;
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		size_t n = strlen(parts[i]);
-		if (strncmp(at + 1, parts[i], n) == 0 && strcmp(at + 1 + n, ".lua") == 0)
-			return true;
-	}
-	return false;
-}
-
 /* About to sleep: where the innermost Lua function of the user's stands. Raises nothing. */
 static void note_place(struct lp_exec *e)
 {
@@ -108,7 +91,7 @@ static void note_place(struct lp_exec *e)
 	lua_Debug ar;
 	for (int level = 0; level < 12 && lua_getstack(L, level, &ar); level++) {
 		struct lp_site site, *found = ask(L, e->state, &ar, &site);
-		if (!found || ours(ar.source))
+		if (!found || lp_own_source(ar.source)) /* a frame of our own Lua parts says nothing to users */
 			continue;
 		e->place = (struct lp_place){site.name, site.line};
 		return;

@@ -1,11 +1,12 @@
 -- check: the arguments that the functions of fs have in common.
+local core = require "lua-pool.core"
 local math = math -- a worker with few `libs` has them only while it opens
 local options = require "lua-pool.options"
 
 local check = {}
 
 local function bad(n, what, expected, got)
-	error(("bad argument #%d to '%s' (%s expected, got %s)"):format(n, what, expected, type(got)), 4)
+	core.raise(("bad argument #%d to '%s' (%s expected, got %s)"):format(n, what, expected, type(got)))
 end
 
 --- Raises, in the caller of the function `what`, unless its n-th argument is a path.
@@ -44,7 +45,7 @@ end
 
 --- The options of the function `what`, which was called by a user.
 function check.options(given, known, what)
-	return options.check(given, known, what, 3)
+	return options.check(given, known, what)
 end
 
 return check

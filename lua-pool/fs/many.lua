@@ -35,7 +35,7 @@ local function gather(self)
 		end
 		if type(path) ~= "string" then
 			close(self)
-			error(("%s: element %d is no path (a string) but a %s"):format(self.what, self.pulled + 1, type(path)), 0)
+			core.raise(("%s: element %d is no path (a string) but a %s"):format(self.what, self.pulled + 1, type(path)))
 		end
 		self.pulled = self.pulled + 1
 		pack = pack or table.remove(self.spare) or core.pack_new()
@@ -99,7 +99,7 @@ Many.__close = close
 local function each(root, what, work, next, paths, opts)
 	local t = type(paths)
 	if t ~= "table" and t ~= "function" then
-		error(("bad argument #1 to '%s' (list of paths, or an iterator, expected, got %s)"):format(what, t), 3)
+		core.raise(("bad argument #1 to '%s' (list of paths, or an iterator, expected, got %s)"):format(what, t))
 	end
 	local o = check.options(opts, known.many, what)
 	local pull = paths
