@@ -11,7 +11,8 @@
  * thread: the next task on a worker has its own.
  *
  * A deadline scope is the same with the clock as the one who asks: once it has passed, the code is to
- * be told at its next point; delivery moves it by the grace. A shield puts the deadlines away that were set
+ * be told at its next point. The first delivery moves it by the grace (told = LP_TOLD), the second leaves it where it is,
+ * in the past: from then on at every point (LP_TOLD_FINALLY). A shield puts the deadlines away that were set
  * before it; those that are set inside it count. */
 #ifndef LP_CANCEL_H
 #define LP_CANCEL_H
@@ -23,6 +24,15 @@ enum {
 	LP_CANCEL_DELIVERED = 2,
 	LP_CANCEL_FINAL = 4,
 };
+
+/* Now and a duration, which may be endless: still a deadline. */
+static inline lp_time lp_deadline_after(lp_time duration)
+{
+	lp_time now = lp_now();
+	return duration >= LP_FOREVER - now ? LP_FOREVER - 1 : now + duration;
+}
+
+enum { LP_UNTOLD_YET, LP_TOLD, LP_TOLD_FINALLY }; /* actor.told */
 
 /* A wait of this actor with this deadline ends at: the earlier of it and the actor's own. */
 static inline lp_time lp_actor_until(const struct lp_actor *a, lp_time deadline)
@@ -81,6 +91,13 @@ static inline bool lp_pass_point(struct lp_actor *a)
 	if (left)
 		atomic_store_explicit(&a->handed, left - 1, memory_order_relaxed);
 	return left != 0;
+}
+
+/* Was it told, and has its grace for the clean-up? */
+static inline bool lp_actor_in_grace(struct lp_actor *a)
+{
+	uint32_t c = lp_cancel_word(a);
+	return ((c & LP_CANCEL_DELIVERED) && !(c & LP_CANCEL_FINAL)) || (a->told == LP_TOLD && lp_now() < a->deadline);
 }
 
 /* Is there something to tell the actor's code: a request, or a deadline that has passed? Only on the

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "abandon.h"
 #include "cancel.h"
 #include "signals.h"
 #include "values.h"
@@ -28,18 +29,23 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 	if (timeout != LP_FOREVER || limit != LP_FOREVER) {
 		lp_time own = timeout == LP_FOREVER ? LP_FOREVER : lp_now() + timeout;
 		t->limit = t->actor.deadline = own < limit ? own : limit;
-		lp_monitor_deadline(t->limit);
 	}
 	lp_time began = t->submitted ? lp_now() : 0;
 	if (began)
 		count_time(w->counts.wait, began - t->submitted);
 	lp_worker_push(w, &t->actor);
+	if (t->limit != LP_FOREVER)
+		lp_monitor_deadline(t->limit); /* which looks at stacks only: it is on one by now */
 	enum lp_task_state how = LP_STOPPED;
 	if (!lp_task_doomed(t)) /* else it was cancelled between the queue and here, where nobody could find it */
 		how = lp_run_task(w, L, t);
 	else
 		lp_msg_clear(&t->msg);
 	lp_worker_pop(w);
+	if (lp_task_abandoned(t)) { /* nobody can give it up any more, now that it is off the stack */
+		lp_abandon_came_back(w, L, t);
+		return;
+	}
 	if (lp_cancel_word(&t->actor) || t->actor.deadline != LP_FOREVER)
 		lp_disarm_hook(w, L);
 	if (began)

@@ -108,7 +108,7 @@ static void release_held(struct lp_group *g)
 				enum lp_submitted how = lp_group_over(g) ? LP_CLOSED_POOL : lp_pool_submit(g->pool, t, true);
 				if (how == LP_CLOSED_POOL)
 					lp_task_stop_pending(t);
-				else if (how == LP_RUN_INLINE)
+				else if (how == LP_RUN_INLINE && !lp_on_monitor()) /* it has no stack for Lua, and no time */
 					lp_worker_serve_here(g->pool);
 			}
 			lp_release(t);

@@ -105,6 +105,7 @@ static void begin_shield(struct lp_state *s, const struct lp_limits *out)
 	struct lp_limits in = *out;
 	in.shield++;
 	in.deadline = LP_FOREVER;
+	in.told = LP_UNTOLD_YET;
 	set_scope(s, &in);
 }
 
@@ -113,21 +114,29 @@ static void begin_deadline(struct lp_state *s, const struct lp_limits *out, int 
 {
 	struct lp_limits in = *out;
 	in.hold = (uint16_t)(in.hold + hold);
-	if (mine < out->deadline)
+	if (mine < out->deadline) {
 		in.deadline = mine;
+		in.told = LP_UNTOLD_YET;
+	}
 	set_scope(s, &in);
 	if (s->worker && mine < out->deadline)
 		lp_monitor_deadline(mine);
 }
 
 /* The error at the top is what this scope's fn was left with. What stopped it is an ordinary error outside, unless
- * an outer scope's time is up as well. */
+ * an outer scope's time is up as well: then that is told by it, and its grace runs. */
 static void end_deadline(lua_State *L, struct lp_state *s, const struct lp_limits *out, bool failed)
 {
-	bool mine = failed && lp_toobj(L, -1) && lp_toobj(L, -1)->cls == lp_timeout_value.cls &&
-		lp_is_own_stop(L, -1, s->exec->actor) && !(out->deadline != LP_FOREVER && out->deadline <= lp_now());
-	restore_scope(s, out);
-	if (mine) {
+	bool own = failed && lp_toobj(L, -1) && lp_toobj(L, -1)->cls == lp_timeout_value.cls &&
+		lp_is_own_stop(L, -1, s->exec->actor);
+	bool outer = own && out->deadline != LP_FOREVER && out->deadline <= lp_now();
+	struct lp_limits to = *out;
+	if (outer && to.told == LP_UNTOLD_YET) {
+		to.told = LP_TOLD;
+		to.deadline = lp_deadline_after(s->worker ? s->worker->pool->opt.cancel_grace : LP_SECOND);
+	}
+	restore_scope(s, &to);
+	if (own && !outer) {
 		lua_pop(L, 1);
 		lp_push(L, &lp_timeout_value);
 	}

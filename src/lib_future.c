@@ -1,4 +1,5 @@
 /* lib_future: futures for Lua. A future is a handle of the task itself. */
+#include "abandon.h"
 #include "cancel.h"
 #include "handle.h"
 #include "lib.h"
@@ -68,6 +69,8 @@ static void push_error(lua_State *L, struct lp_state *s, struct lp_task *t)
 			lp_host_stand_still(); /* os.exit in a task may be what ended it */
 		lp_raise_if_doomed(L, s);
 		lp_push(L, &lp_cancelled_value);
+	} else if (lp_task_abandoned(t)) { /* its message may be being written */
+		lp_push(L, &lp_timeout_value);
 	} else if (t->msg.nvalues == 0) {
 		lua_pushliteral(L, "not enough memory");
 	} else {
@@ -138,7 +141,11 @@ static int future_status(lua_State *L)
 static int future_traceback(lua_State *L)
 {
 	struct lp_task *t = lp_check(L, 1, &lp_task_class);
-	if (lp_task_state(t) == LP_FAILED) {
+	if (lp_task_state(t) == LP_FAILED && lp_task_abandoned(t)) {
+		char text[LP_ABANDON_TEXT];
+		lp_abandon_describe(t, text, sizeof text);
+		lua_pushstring(L, text);
+	} else if (lp_task_state(t) == LP_FAILED) {
 		lp_task_observe(t);
 		lua_pushstring(L, t->report ? t->report : "not enough memory");
 	} else {

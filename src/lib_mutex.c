@@ -74,10 +74,9 @@ static int mutex_unlock(lua_State *L)
 {
 	struct lp_mtx *m = check_mutex(L);
 	struct lp_actor *a = lp_sync_actor(L, lp_state(L));
-	if (!lp_mtx_owned(m, a))
+	if (!lp_mtx_unlock(m, a))
 		return luaL_error(L, lp_mtx_owned(m, NULL) ? "this mutex is not locked"
 			: "this mutex was locked by another task: only its owner can unlock it");
-	lp_mtx_unlock(m, a);
 	return 0;
 }
 
@@ -95,8 +94,7 @@ static bool give_back(struct lp_guard *g, struct lp_exec *e)
 		return false;
 	if (!lp_exec_same_thread(lp_actor_exec(g->actor), e))
 		return false;
-	lp_mtx_unlock(m, g->actor);
-	return true;
+	return lp_mtx_unlock(m, g->actor);
 }
 
 /* The guard is on top of the stack. */
@@ -137,9 +135,7 @@ static void with_leave(lua_State *L, bool failed)
 {
 	struct lp_mtx *m = check_mutex(L);
 	struct lp_actor *a = lp_state(L)->exec->actor;
-	if (lp_mtx_owned(m, a))
-		lp_mtx_unlock(m, a);
-	else if (!failed)
+	if (!lp_mtx_unlock(m, a) && !failed)
 		luaL_error(L, "the function given to mutex:with has unlocked the mutex itself");
 }
 

@@ -98,6 +98,8 @@ static int once_load(lua_State *L)
 static int once_keep(lua_State *L)
 {
 	struct lp_once *o = lp_check(L, 1, &once_class);
+	if (!lp_mtx_owned(&o->mutex, lp_sync_actor(L, lp_state(L)))) /* its task was given up: another runs the function */
+		return luaL_error(L, "this task was abandoned while it ran the function of a once object");
 	lp_msg_clear(&o->results); /* of an attempt that failed half-way */
 	if (!lp_encode(L, lp_state(L)->values, &o->results, 2, lua_gettop(L) - 1, "result", 1))
 		return lp_error_on_top(L);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "abandon.h"
 #include "close.h"
 #include "handle.h"
 #include "lib.h"
@@ -89,6 +90,14 @@ static int raise_broken(lua_State *L, struct lp_state *s, struct lp_pool *p)
 {
 	lp_decode(L, s->values, p->init_error);
 	return lua_error(L);
+}
+
+/* All its threads, and those that took their places, are in calls that do not come back. */
+static int raise_hopeless(lua_State *L, struct lp_pool *p)
+{
+	char text[LP_ABANDON_TEXT];
+	lp_abandon_why_stuck(p, text, sizeof text);
+	return luaL_error(L, "%s", text);
 }
 
 /* A server that loads us before it forks its workers: a thread started now would be missing in all of them. The
@@ -192,6 +201,8 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 	tell_collector(L);
 	if (atomic_load_explicit(&p->broken, memory_order_relaxed))
 		return raise_broken(L, s, p);
+	if (atomic_load_explicit(&p->hopeless, memory_order_relaxed))
+		return raise_hopeless(L, p);
 	if (s->early)
 		check_early(L, s);
 	int last = lua_gettop(L);
@@ -494,7 +505,7 @@ static void sum_worker(struct lp_worker *w, void *data)
 	lp_counts_add(&sum->counts, &w->counts);
 	lp_lock(&w->lock);
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer)
-		sum->running += a->is_task;
+		sum->running += a->is_task && !lp_task_ended(lp_entry(a, struct lp_task, actor));
 	lp_unlock(&w->lock);
 }
 
@@ -506,9 +517,9 @@ static int pool_stats(lua_State *L)
 	lp_counts_add(&sum.counts, &p->totals);
 	lp_pool_each_worker(p, sum_worker, &sum);
 	lp_lock(&p->lock);
-	unsigned threads = p->threads, idle = p->idle_count;
+	unsigned threads = p->threads, idle = p->idle_count, stuck = p->apart + p->lost;
 	lp_unlock(&p->lock);
-	lua_createtable(L, 0, 12);
+	lua_createtable(L, 0, 14);
 	set_count(L, "workers", atomic_load(&p->limit));
 	set_count(L, "threads", threads);
 	set_count(L, "idle", idle);
@@ -518,6 +529,8 @@ static int pool_stats(lua_State *L)
 	set_count(L, "failed", (double)sum.counts.failed);
 	set_count(L, "cancelled", (double)sum.counts.cancelled);
 	set_count(L, "inlined", (double)sum.counts.inlined);
+	set_count(L, "abandoned", (double)atomic_load(&p->abandoned));
+	set_count(L, "stuck", stuck);
 	histogram(L, "wait_ns_log2", sum.counts.wait);
 	histogram(L, "run_ns_log2", sum.counts.run);
 	return 1;

@@ -70,7 +70,7 @@ static void push_who(lua_State *L, const struct lp_who *who)
 
 static void push_line(lua_State *L, const struct lp_report_line *line)
 {
-	static const char *const states[] = {"running", "waiting", "sleeping", "carrying"};
+	static const char *const states[] = {"running", "waiting", "sleeping", "carrying", "stuck"};
 	char text[1024];
 	push_who(L, &line->who);
 	lua_pushstring(L, states[line->what]);

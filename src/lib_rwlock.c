@@ -96,10 +96,8 @@ static int rwlock_try_write_lock(lua_State *L)
 static int rwlock_unlock(lua_State *L)
 {
 	struct lp_rwlock *rw = check_rwlock(L);
-	struct lp_rwhold *h = lp_rwlock_find(rw, lp_sync_actor(L, lp_state(L)));
-	if (!h)
+	if (!lp_rwlock_leave(rw, lp_sync_actor(L, lp_state(L))))
 		return luaL_error(L, "this task has not locked the rwlock: only who locked it can unlock it");
-	lp_rwlock_unlock(h);
 	return 0;
 }
 
@@ -168,10 +166,7 @@ static void with_failed(struct lp_node *n)
 
 static void with_leave(lua_State *L, bool failed)
 {
-	struct lp_rwhold *h = lp_rwlock_find(check_rwlock(L), lp_state(L)->exec->actor);
-	if (h)
-		lp_rwlock_unlock(h);
-	else if (!failed)
+	if (!lp_rwlock_leave(check_rwlock(L), lp_state(L)->exec->actor) && !failed)
 		luaL_error(L, "the function given to rwlock:with_read or with_write has unlocked the rwlock itself");
 }
 

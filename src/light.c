@@ -44,6 +44,7 @@ static void clear(struct light *light)
 	light->actor.deadline = LP_FOREVER;
 	light->actor.shield = 0;
 	light->actor.hold = 0;
+	light->actor.told = 0;
 }
 
 void lp_light_clear(struct lp_exec *e)

@@ -3,9 +3,38 @@
 
 void lp_held_release(struct lp_actor *a)
 {
-	struct lp_link *l;
-	while ((l = lp_list_take_first(&a->held))) {
+	while (!lp_list_empty(&a->held)) {
+		lp_held_touch(a);
+		struct lp_link *l = lp_list_take_first(&a->held);
+		lp_held_let_go(a);
+		struct lp_hold *h = l ? lp_entry(l, struct lp_hold, link) : NULL; /* NULL: seized at this moment */
+		if (h)
+			h->abandon(h);
+	}
+}
+
+struct lp_actor lp_limbo;
+
+void lp_held_seize(struct lp_actor *a, _Atomic(struct lp_link *) *to)
+{
+	while (!a->touching && !lp_list_empty(&a->held)) {
+		struct lp_link *l = a->held.next;
 		struct lp_hold *h = lp_entry(l, struct lp_hold, link);
+		if (!h->seize(h))
+			return;
+		lp_list_remove(l);
+		l->next = atomic_load(to);
+		while (!atomic_compare_exchange_weak(to, &l->next, l))
+			;
+	}
+}
+
+void lp_seized_release(struct lp_link *list)
+{
+	while (list) {
+		struct lp_hold *h = lp_entry(list, struct lp_hold, link);
+		list = list->next;
+		h->link.next = NULL;
 		h->abandon(h);
 	}
 }
@@ -49,25 +78,45 @@ static void abandon(struct lp_hold *h)
 	lp_release(m);
 }
 
+/* In a signal handler. */
+static bool seize(struct lp_hold *h)
+{
+	struct lp_mtx *m = lp_entry(h, struct lp_mtx, hold);
+	if (!lp_trylock(&m->lock))
+		return false;
+	atomic_store_explicit(&m->owner, &lp_limbo, memory_order_relaxed);
+	lp_unlock(&m->lock);
+	return true;
+}
+
 void lp_mtx_entered(struct lp_mtx *m, struct lp_actor *a)
 {
 	lp_retain(m);
+	lp_held_touch(a);
 	lp_list_append(&a->held, &m->hold.link);
+	lp_held_let_go(a);
 }
 
-void lp_mtx_unlock(struct lp_mtx *m, struct lp_actor *a)
+bool lp_mtx_unlock(struct lp_mtx *m, struct lp_actor *a)
 {
-	(void)a;
-	lp_list_remove(&m->hold.link); /* before it can become another's */
+	lp_held_touch(a);
+	bool owned = owner_of(m) == a;
+	if (owned)
+		lp_list_remove(&m->hold.link); /* before it can become another's */
+	lp_held_let_go(a);
+	if (!owned)
+		return false;
 	hand_over(m, false);
 	lp_release(m);
+	return true;
 }
 
 void lp_mtx_handle_gone(struct lp_mtx *m, struct lp_exec *e)
 {
 	/* Two counts, this one and the hold's: nobody else can lock, unlock or send it. */
-	if (atomic_load(&m->obj.refs) == 2 && lp_exec_same_thread(lp_mtx_holder(&m->obj), e))
-		lp_mtx_unlock(m, owner_of(m));
+	struct lp_actor *a = owner_of(m);
+	if (a && atomic_load(&m->obj.refs) == 2 && lp_exec_same_thread(lp_mtx_holder(&m->obj), e))
+		lp_mtx_unlock(m, a);
 }
 
 /* ---- waiting ---- */
@@ -150,7 +199,7 @@ void lp_mtx_init(struct lp_mtx *m, const struct lp_class *cls)
 	atomic_init(&m->serial, 0);
 	m->abandoned = false;
 	lp_list_init(&m->waiters);
-	m->hold = (struct lp_hold){.obj = &m->obj, .abandon = abandon};
+	m->hold = (struct lp_hold){.obj = &m->obj, .abandon = abandon, .seize = seize};
 }
 
 struct lp_mtx *lp_mtx_new(void)

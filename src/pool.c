@@ -29,7 +29,9 @@ static void forget_threads(struct lp_pool *p)
 	lp_list_init(&p->inliners);
 	lp_list_init(&p->serving);
 	lp_list_init(&p->helpers);
-	p->threads = p->idle_count = p->in_use = 0;
+	p->threads = p->idle_count = p->in_use = p->apart = 0;
+	atomic_init(&p->lost, 0);
+	atomic_init(&p->hopeless, false);
 	p->no_thread_until = 0;
 	lp_event_init(&p->ended, &lp_event_class);
 	lp_obj_set_part(&p->room.obj);

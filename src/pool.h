@@ -79,6 +79,10 @@ struct lp_pool {
 	unsigned threads, idle_count;    /* [lock] */
 	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */
 	lp_time no_thread_until;         /* [lock] a thread could not be started: not again before */
+	unsigned apart;                  /* [lock] stuck threads that others stand in for: not in `threads`, no permit */
+	_Atomic unsigned lost;           /* written under lock: those for whom nobody does: not in `threads`, but with their permit */
+	_Atomic bool hopeless;           /* all permits are lost: nothing will run before a call comes back */
+	_Atomic uint64_t abandoned;      /* tasks that were given up */
 	bool draining;                   /* [lock] no submissions from outside */
 	bool stopping;                   /* [lock] threads end as soon as they have no task */
 	_Atomic bool closed;             /* draining, for a quick look */

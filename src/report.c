@@ -62,10 +62,12 @@ static void look_at_worker(struct lp_worker *w, void *data)
 		line->who.worker = w->id;
 		line->who.task = a->is_task ? lp_retain(lp_entry(a, struct lp_task, actor)) : NULL;
 		line->what = a == top ? LP_RUNS : LP_CARRIES;
-		if (a == top) {
+		if (a == top && w->stuck)
+			line->what = LP_STUCK;
+		else if (a == top)
 			look->report->threads += w->has_thread;
+		if (a == top)
 			look_at_wait(&w->exec, line);
-		}
 	}
 	lp_unlock(&w->lock);
 }
@@ -268,6 +270,10 @@ void lp_report_words(const struct lp_report_line *line, char *text, size_t size)
 		say(&w, " runs");
 		return;
 	}
+	if (line->what == LP_STUCK) {
+		say(&w, " was abandoned: it does not react");
+		return;
+	}
 	if (line->what == LP_CARRIES) {
 		say(&w, " waits for the task that runs in its stead (above)");
 		return;
@@ -302,7 +308,7 @@ static bool all_wait(struct lp_report *r, unsigned threads)
 {
 	bool all = r->threads == threads;
 	for (unsigned i = 0; i < r->n; i++)
-		if (r->lines[i].what != LP_CARRIES && (r->lines[i].what != LP_WAITS || r->lines[i].over))
+		if (r->lines[i].what != LP_CARRIES && r->lines[i].what != LP_STUCK && (r->lines[i].what != LP_WAITS || r->lines[i].over))
 			all = false;
 	return all;
 }
@@ -327,7 +333,7 @@ static void say_stuck(struct lp_pool *p, struct lp_report *r, unsigned threads)
 
 void lp_pool_stuck(struct lp_pool *p)
 {
-	if (p->opt.silent || atomic_load(&p->active) || lp_pool_queued(p) == 0)
+	if (p->opt.silent || atomic_load(&p->active) > atomic_load(&p->lost) || lp_pool_queued(p) == 0)
 		return;
 	lp_lock(&p->lock);
 	bool maybe = !p->stuck_said && p->threads > 0 && p->idle_count == 0;

@@ -18,7 +18,8 @@ struct lp_who {
 
 struct lp_report_line {
 	struct lp_who who;
-	enum { LP_RUNS, LP_WAITS, LP_SLEEPS, LP_CARRIES } what; /* carries: another task runs on top of it */
+	/* carries: another task runs on top of it; stuck: it was given up, and its call has not come back */
+	enum { LP_RUNS, LP_WAITS, LP_SLEEPS, LP_CARRIES, LP_STUCK } what;
 	bool over;              /* it waits no more: it is about to wake up */
 	struct lp_place place;  /* where it waits */
 	int nobjs;              /* what for: how many, of which the first are */

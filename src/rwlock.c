@@ -60,21 +60,36 @@ static void abandon(struct lp_hold *h)
 	leave(lp_entry(h, struct lp_rwhold, hold), true);
 }
 
+/* In a signal handler. */
+static bool seize(struct lp_hold *hold)
+{
+	struct lp_rwhold *h = lp_entry(hold, struct lp_rwhold, hold);
+	struct lp_rwlock *rw = (struct lp_rwlock *)hold->obj;
+	if (!lp_trylock(&rw->lock))
+		return false;
+	h->actor = &lp_limbo;
+	lp_unlock(&rw->lock);
+	return true;
+}
+
 struct lp_rwhold *lp_rwhold_new(struct lp_rwlock *rw, struct lp_actor *a, bool writes)
 {
 	struct lp_rwhold *h = lp_alloc(sizeof *h);
 	if (h)
-		*h = (struct lp_rwhold){.hold = {.obj = &rw->obj, .abandon = abandon}, .actor = a, .writes = writes};
+		*h = (struct lp_rwhold){.hold = {.obj = &rw->obj, .abandon = abandon, .seize = seize}, .actor = a, .writes = writes};
 	return h;
 }
 
 void lp_rwlock_entered(struct lp_rwhold *h)
 {
+	struct lp_actor *a = h->actor;
 	lp_retain(h->hold.obj);
-	lp_list_append(&h->actor->held, &h->hold.link);
+	lp_held_touch(a);
+	lp_list_append(&a->held, &h->hold.link);
+	lp_held_let_go(a);
 }
 
-struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a)
+static struct lp_rwhold *find(struct lp_rwlock *rw, struct lp_actor *a)
 {
 	for (struct lp_link *l = a->held.prev; l != &a->held; l = l->prev) {
 		struct lp_hold *h = lp_entry(l, struct lp_hold, link);
@@ -82,6 +97,25 @@ struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a)
 			return lp_entry(h, struct lp_rwhold, hold);
 	}
 	return NULL;
+}
+
+struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a)
+{
+	lp_held_touch(a);
+	struct lp_rwhold *h = find(rw, a);
+	lp_held_let_go(a);
+	return h;
+}
+
+bool lp_rwlock_leave(struct lp_rwlock *rw, struct lp_actor *a)
+{
+	lp_held_touch(a);
+	struct lp_rwhold *h = find(rw, a);
+	if (h)
+		lp_rwlock_unlock(h);
+	else
+		lp_held_let_go(a);
+	return h != NULL;
 }
 
 struct lp_rwhold *lp_rwlock_held(struct lp_rwlock *rw, struct lp_actor *a, uint32_t serial, struct lp_exec *e)
@@ -94,13 +128,18 @@ struct lp_rwhold *lp_rwlock_held(struct lp_rwlock *rw, struct lp_actor *a, uint3
 		if (h->actor == a && h->serial == serial && lp_exec_same_thread(lp_actor_exec(a), e))
 			found = h;
 	}
+	if (found)
+		lp_held_touch(a); /* nobody seizes it while we have the lock */
 	lp_unlock(&rw->lock);
 	return found;
 }
 
 void lp_rwlock_unlock(struct lp_rwhold *h)
 {
+	struct lp_actor *a = h->actor;
+	lp_held_touch(a);
 	lp_list_remove(&h->hold.link);
+	lp_held_let_go(a);
 	leave(h, false);
 }
 
@@ -116,6 +155,8 @@ void lp_rwlock_handle_gone(struct lp_rwlock *rw, struct lp_exec *e)
 	/* `inside` is entered before the count is taken: a count that is not the hold's has a waker's
 	 * handle behind it, which still uses the lock. */
 	bool ours = h && lp_exec_same_thread(lp_actor_exec(h->actor), e) && lp_linked(&h->hold.link);
+	if (ours)
+		lp_held_touch(h->actor);
 	lp_unlock(&rw->lock);
 	if (ours)
 		lp_rwlock_unlock(h);

@@ -12,7 +12,7 @@
 struct lp_rwhold {
 	struct lp_hold hold;
 	struct lp_link inside;    /* [lock] in rwlock.inside */
-	struct lp_actor *actor;   /* [I] */
+	struct lp_actor *actor;   /* [lock, written by its thread's signal handler] limbo: it was seized */
 	bool writes;              /* [I] */
 	uint32_t serial;          /* set before it is entered: tells it from a later one at its address */
 };
@@ -36,10 +36,13 @@ struct lp_rwhold *lp_rwhold_new(struct lp_rwlock *rw, struct lp_actor *a, bool w
 void lp_rwlock_entered(struct lp_rwhold *h);
 /* a's record; NULL: it is not inside. On the actor's thread. */
 struct lp_rwhold *lp_rwlock_find(struct lp_rwlock *rw, struct lp_actor *a);
-/* The record of this taking, if e runs on the thread of its actor (which may be gone: it is only compared). */
+/* The record of this taking, if e runs on the thread of its actor (which may be gone: it is only compared); then the
+ * actor's list is touched (lp_held_touch), and lp_rwlock_unlock has to follow. */
 struct lp_rwhold *lp_rwlock_held(struct lp_rwlock *rw, struct lp_actor *a, uint32_t serial, struct lp_exec *e);
 /* On the actor's thread; frees the record. */
 void lp_rwlock_unlock(struct lp_rwhold *h);
+/* The same for a's record; false: it is not inside. */
+bool lp_rwlock_leave(struct lp_rwlock *rw, struct lp_actor *a);
 /* As lp_mtx_handle_gone. */
 void lp_rwlock_handle_gone(struct lp_rwlock *rw, struct lp_exec *e);
 

@@ -30,7 +30,7 @@ static struct lp_worker *take_idle(struct lp_pool *p)
 static struct lp_parker *call_helper(struct lp_pool *p)
 {
 	struct lp_link *l = p->helpers.next;
-	if (l == &p->helpers || (lp_entry(l, struct lp_worker, helper_link)->late && atomic_load(&p->active) > 0))
+	if (l == &p->helpers || (lp_entry(l, struct lp_worker, helper_link)->late && atomic_load(&p->active) > p->lost))
 		return NULL;
 	struct lp_worker *w = lp_entry(l, struct lp_worker, helper_link);
 	lp_list_remove(l);
@@ -251,10 +251,9 @@ void lp_pool_settle(struct lp_pool *p)
 enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 {
 	lp_lock(&p->lock);
-	if (p->stopping) {
+	if (p->stopping || p->threads > p->opt.max_threads) { /* too many: one that was stuck has come back */
 		lp_unlock(&p->lock);
-		if (w->counted) {
-			w->counted = false;
+		if (atomic_exchange(&w->counted, false)) {
 			atomic_fetch_sub(&p->active, 1);
 			lp_pool_kick(p);
 		}
@@ -265,10 +264,8 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	p->idle_count++;
 	bool stays = p->opt.idle_timeout == LP_FOREVER && p->threads <= atomic_load(&p->limit);
 	lp_unlock(&p->lock);
-	if (w->counted) {
-		w->counted = false;
+	if (atomic_exchange(&w->counted, false))
 		atomic_fetch_sub(&p->active, 1);
-	}
 	lp_pool_kick(p); /* I2: maybe it wakes ourselves */
 	lp_pool_settle(p);
 
@@ -286,7 +283,7 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 		bool woken = w->woken;
 		lp_unlock(&p->lock);
 		if (taken && woken) {
-			w->counted = true;
+			atomic_store(&w->counted, true);
 			return LP_WORKS;
 		}
 		if (taken || leaves)
@@ -302,7 +299,8 @@ void lp_pool_worker_exits(struct lp_pool *p, struct lp_worker *w)
 	lp_lock(&p->lock);
 	lp_counts_add(&p->totals, &w->counts);
 	lp_list_remove(&w->link);
-	lp_list_append(&p->exited, &w->link);
+	if (!w->detaches)
+		lp_list_append(&p->exited, &w->link);
 	p->threads--;
 	bool last = p->draining && p->stopping && p->threads == 0;
 	lp_unlock(&p->lock);
@@ -312,8 +310,8 @@ void lp_pool_worker_exits(struct lp_pool *p, struct lp_worker *w)
 		lp_pool_settle(p);
 	/* Somebody joins us, unless the pool was left alone: whoever unlinks the worker owns it. */
 	lp_lock(&p->lock);
-	bool alone = p->unattended && lp_linked(&w->link);
-	if (alone)
+	bool alone = w->detaches || (p->unattended && lp_linked(&w->link));
+	if (alone && !w->detaches)
 		lp_list_remove(&w->link);
 	lp_unlock(&p->lock);
 	if (alone) {

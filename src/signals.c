@@ -99,10 +99,12 @@ static void deliver(lua_State *L, struct lp_worker *w, struct lp_actor *a)
 	if (stop) {
 		lp_cancel_deliver(a);
 		again = lp_cancel_word(a) & LP_CANCEL_ASKED; /* the grace is over: at every point */
+	} else if (a->told == LP_UNTOLD_YET) {
+		a->told = LP_TOLD;
+		a->deadline = lp_deadline_after(w ? w->pool->opt.cancel_grace : LP_SECOND);
 	} else {
-		lp_time grace = w ? w->pool->opt.cancel_grace : LP_SECOND;
-		lp_time now = lp_now();
-		a->deadline = grace >= LP_FOREVER - now ? LP_FOREVER - 1 : now + grace;
+		a->told = LP_TOLD_FINALLY;
+		again = true;
 	}
 	if (w) {
 		lp_unlock(&w->lock);

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "abandon.h"
 #include "cancel.h"
 #include "signals.h"
 #include "sweep.h"
@@ -39,8 +40,10 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 		struct lp_worker *w = lp_this_worker();
 		if (w && lp_cut_short(context) && w->exec.actor)
 			lp_hand_over(w->exec.actor, false);
-		if (w)
+		if (w) {
 			lp_arm_hook(w);
+			lp_abandon_seize(w);
+		}
 		errno = saved;
 		return;
 	}

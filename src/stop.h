@@ -37,6 +37,8 @@ bool lp_monitor_deadline(lp_time when);
 
 /* The timers have changed, or there is one more: the monitor's thread has to look. False: there is no thread. */
 bool lp_monitor_look(void);
+/* Is this the monitor's thread? */
+bool lp_on_monitor(void);
 /* There is no timer any more. */
 void lp_monitor_may_leave(void);
 

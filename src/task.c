@@ -93,7 +93,7 @@ struct lp_task *lp_task_new(void)
 	t->source = NULL;
 	t->line = 0;
 	t->sweeps = 0;
-	t->detached = t->lasting = t->lost = t->grouped = t->wants_id = false;
+	t->detached = t->lasting = t->late = t->lost = t->grouped = t->wants_id = false;
 	atomic_init(&t->place, LP_QUEUED);
 	atomic_init(&t->has_room, false);
 	t->submitted = 0;
@@ -194,6 +194,27 @@ void lp_task_end(struct lp_task *t, enum lp_task_state how)
 	uint32_t s = atomic_fetch_add_explicit(&t->state, (uint32_t)how - LP_RUNNING, memory_order_acq_rel);
 	if (s & LP_HAS_WAITERS)
 		wake_waiters(t);
+	if (t->grouped)
+		lp_task_member_ended(t, how);
+}
+
+bool lp_task_abandon(struct lp_task *t, enum lp_task_state how)
+{
+	uint32_t s = atomic_load(&t->state);
+	if ((s & LP_STATE_MASK) != LP_RUNNING)
+		return false;
+	if (s & LP_HEARD)
+		announce_end(t);
+	atomic_store_explicit(&t->ended, lp_ticks(), memory_order_relaxed);
+	/* It cannot end meanwhile, but somebody may begin to wait for it. */
+	while (!atomic_compare_exchange_weak(&t->state, &s, (s + (uint32_t)how - LP_RUNNING) | LP_ABANDONED | LP_OBSERVED))
+		;
+	return true;
+}
+
+void lp_task_announce(struct lp_task *t, enum lp_task_state how)
+{
+	wake_waiters(t);
 	if (t->grouped)
 		lp_task_member_ended(t, how);
 }

@@ -7,6 +7,9 @@
  *     PENDING --> RUNNING --> DONE | FAILED | CANCELLED         (the runner)
  *        +------------------------------------> CANCELLED      (whoever cancels it: it never starts)
  *
+ * One that does not react may be given up while its code still runs (abandon.h): then it has ended for everybody but
+ * its runner.
+ *
  * Only the CAS from PENDING decides who runs or ends it. An entry that is no longer PENDING when a
  * worker takes it from the queue is a tombstone: its count is released, nothing else. */
 #ifndef LP_TASK_H
@@ -29,6 +32,8 @@ enum lp_task_state {
 	LP_HAS_WAITERS = 8,  /* somebody is linked in `waiters`: the end must take the lock */
 	LP_OBSERVED = 16,    /* somebody was told how it ended */
 	LP_HEARD = 32,       /* one of `waiters` hears of the end (ends.h) */
+	LP_ABANDONED = 64,   /* it was given up while it ran: msg and report are the runner's (abandon.h) */
+	LP_LEFT = 128,       /* and its runner has come back and done with it since */
 };
 
 /* token: what children of a task hold of it. The chain of parents is what "cancelling is downward"
@@ -79,6 +84,7 @@ struct lp_task {
 	bool wants_id;               /* [I] the worker's id is its first argument */
 	_Atomic uint8_t place;       /* written under the group's lock */
 	_Atomic bool has_room;       /* it took a place under the pool's queue_limit */
+	bool late;                   /* [monitor] its deadline has passed: it is being watched */
 	bool lost;                   /* failed and given up by all its futures: queued again to be reported */
 	union {
 		lp_time submitted;   /* [I until it begins] of a task that is timed (a sample); 0: not timed */
@@ -108,12 +114,22 @@ static inline bool lp_task_ended(struct lp_task *t)
 	return lp_task_state(t) >= LP_DONE;
 }
 
+static inline bool lp_task_abandoned(struct lp_task *t)
+{
+	return atomic_load_explicit(&t->state, memory_order_acquire) & LP_ABANDONED;
+}
+
 /* PENDING -> RUNNING; false: somebody else ended or runs it. */
 bool lp_task_begin(struct lp_task *t);
 /* PENDING -> STOPPED; wakes those who wait. False: it was not pending any more. */
 bool lp_task_stop_pending(struct lp_task *t);
 /* RUNNING -> one of the ends; wakes those who wait. The message is complete before. */
 void lp_task_end(struct lp_task *t, enum lp_task_state how);
+/* RUNNING -> one of the ends, ABANDONED, by another than the runner, who pins it on its worker's stack; lp_task_announce
+ * follows without locks. False: it had ended. */
+bool lp_task_abandon(struct lp_task *t, enum lp_task_state how);
+/* Wakes those who wait for one that has ended, and tells its group. */
+void lp_task_announce(struct lp_task *t, enum lp_task_state how);
 /* Somebody was told how it ended: no report of a lost failure. */
 void lp_task_observe(struct lp_task *t);
 /* A member of a group has ended. Set by the group layer; called right after the end, on any thread. */

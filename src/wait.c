@@ -17,6 +17,8 @@ void lp_actor_init(struct lp_actor *a)
 	a->hold = 0;
 	a->is_task = false;
 	atomic_init(&a->handed, 0);
+	a->told = 0;
+	a->touching = false;
 	a->deadline = LP_FOREVER;
 	lp_list_init(&a->held);
 }

@@ -63,6 +63,8 @@ struct lp_actor {
 	uint32_t shield;               /* [exec] depth of shields; a worker writes it and the next two under its lock */
 	uint16_t hold;                 /* [exec] not 0: for a moment not even deadlines are told (the borders of scopes) */
 	bool is_task;                  /* [I] part of an lp_task; else a host, or the opening of a state */
+	uint8_t told;                  /* [exec] of its deadline; a worker writes it under its lock: cancel.h */
+	volatile bool touching;        /* [exec, its signal handler] `held` is being changed (mutex.h) */
 	_Atomic uint32_t handed;       /* [exec, its signal handler] cancel.h: how many points its code may still pass */
 	lp_time deadline;              /* [exec] the earliest of its deadline scopes since the innermost shield began */
 	struct lp_link held;           /* [exec] mutexes that its end must release (lp_held) */

@@ -52,12 +52,13 @@ static void give_id(unsigned id)
 static void worker_block(struct lp_exec *e)
 {
 	struct lp_worker *w = lp_entry(e, struct lp_worker, exec);
-	if (!w->counted)
+	if (!atomic_load(&w->counted))
 		return;
 	bool late;
 	if ((w->offers = lp_worker_may_help(w, &late)))
 		lp_pool_offer(w->pool, w, late);
-	w->counted = false;
+	if (!atomic_exchange(&w->counted, false))
+		return; /* the monitor took it, at this very moment: A4 */
 	atomic_fetch_sub(&w->pool->active, 1);
 	if (!lp_pool_kick(w->pool))
 		lp_pool_stuck(w->pool);
@@ -66,13 +67,15 @@ static void worker_block(struct lp_exec *e)
 static void worker_unblock(struct lp_exec *e)
 {
 	struct lp_worker *w = lp_entry(e, struct lp_worker, exec);
-	bool called = w->offers && lp_pool_withdraw(w->pool, w);
+	bool called = w->offers && lp_pool_withdraw(w->pool, w); /* then it was handed a permit */
 	w->offers = false;
-	if (w->counted)
-		return;
-	w->counted = true; /* I3: never waits for a permit */
-	if (!called)
+	bool has = atomic_load(&w->apart) || atomic_exchange(&w->counted, true); /* I3: never waits for a permit */
+	if (!has && !called) {
 		atomic_fetch_add(&w->pool->active, 1);
+	} else if (has && called) { /* one too many */
+		atomic_fetch_sub(&w->pool->active, 1);
+		lp_pool_kick(w->pool);
+	}
 }
 
 /* ---- birth and death ---- */
@@ -95,7 +98,8 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread)
 	if (has_thread) {
 		w->exec.block = worker_block;
 		w->exec.unblock = worker_unblock;
-		w->woken = w->counted = true; /* it starts with a permit and the searching token */
+		w->woken = true; /* it starts with a permit and the searching token */
+		atomic_store(&w->counted, true);
 	}
 	return w;
 }
@@ -165,11 +169,12 @@ void lp_worker_leaves(struct lp_worker *w)
 	if (atomic_exchange(&w->leaving, true))
 		return;
 	lp_lock(&w->pool->lock);
-	w->pool->threads--;
-	lp_unlock(&w->pool->lock);
+	if (!w->stuck)
+		w->pool->threads--;
+	lp_unlock(&w->pool->lock); /* from here on none of its tasks is given up */
 	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
 		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (!t)
+		if (!t || lp_task_ended(t))
 			continue;
 		if (t->detached)
 			lp_host_detached_end(t->host);

@@ -32,7 +32,11 @@ struct lp_worker {
 	lp_thread thread;            /* of an inliner: the one that it serves on */
 	bool has_thread;             /* [I] false: inliner */
 	bool woken;                  /* [pool lock] was handed a permit and the searching token */
-	bool counted;                /* [worker] it holds a permit */
+	_Atomic bool counted;        /* it holds a permit: written by the worker, and while it is stuck by whoever sees that */
+	_Atomic bool apart;          /* stuck, and its permit is another's: written under the pool's lock (abandon.h) */
+	bool stuck;                  /* [pool lock] it runs a task that was given up: nobody waits for it */
+	bool detaches;               /* [worker] it came back when its pool was at its end: it frees itself */
+	_Atomic(struct lp_link *) seized; /* what its given-up tasks held, to be handed over (mutex.h) */
 	unsigned id;                 /* [I] 1 .. LP_MAX_WORKERS */
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
 	int functions[LP_RUN_FUNCTIONS]; /* [worker] LuaJIT: registry references of the C functions that run.c calls protected */
@@ -108,16 +112,18 @@ struct lp_limits {
 	lp_time deadline;
 	uint32_t shield;
 	uint16_t hold;
+	uint8_t told;
 };
 static inline struct lp_limits lp_limits_of(const struct lp_actor *a)
 {
-	return (struct lp_limits){.deadline = a->deadline, .shield = a->shield, .hold = a->hold};
+	return (struct lp_limits){.deadline = a->deadline, .shield = a->shield, .hold = a->hold, .told = a->told};
 }
 static inline void lp_limits_set(struct lp_actor *a, const struct lp_limits *to)
 {
 	a->deadline = to->deadline;
 	a->shield = to->shield;
 	a->hold = to->hold;
+	a->told = to->told;
 }
 void lp_worker_set_scope(struct lp_worker *w, const struct lp_limits *to);
 

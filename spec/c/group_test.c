@@ -39,6 +39,11 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 	return LP_SUBMITTED;
 }
 
+bool lp_on_monitor(void)
+{
+	return false;
+}
+
 void lp_worker_serve_here(struct lp_pool *p)
 {
 	(void)p;

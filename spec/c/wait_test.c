@@ -306,8 +306,12 @@ static void deadlines(void)
 	w.e.actor.deadline = lp_now() + 1000 * MS;
 	wait_run(&w);
 	CHECK(w.answer == LP_TIMEOUT);
-	w.e.actor.deadline = 1; /* long past, but shielded */
+	w.e.actor.deadline = 1; /* long past: set in a shield it counts, held back it does not */
 	w.e.actor.shield = 1;
+	w.deadline = lp_now() + 5 * MS;
+	wait_run(&w);
+	CHECK(w.answer == LP_CANCELLED);
+	w.e.actor.hold = 1;
 	w.deadline = lp_now() + 5 * MS;
 	wait_run(&w);
 	CHECK(w.answer == LP_TIMEOUT);

@@ -159,6 +159,19 @@ static int sys_read(lua_State *L)
 	return 1;
 }
 
+/* stuck(gate [, inside]): says on `inside` that it is in C, then waits for a byte from `gate`, whatever signals come: a
+ * call that does not react. */
+static int sys_stuck(lua_State *L)
+{
+	int gate = (int)luaL_checkinteger(L, 1);
+	char c = 'x';
+	if (!lua_isnoneornil(L, 2) && write((int)luaL_checkinteger(L, 2), &c, 1) != 1)
+		return luaL_error(L, "write failed");
+	while (read(gate, &c, 1) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
 /* read_after_signal(fd): reads only when lua-pool's handler has run in this very call: the signal is gone, and the
  * hook that it has set cannot run before the read has returned. */
 static int sys_read_after_signal(lua_State *L)
@@ -376,7 +389,7 @@ __attribute__((visibility("default"))) int luaopen_sys(lua_State *L)
 {
 	static const luaL_Reg functions[] = {{"signal", sys_signal}, {"raise", sys_raise}, {"later", sys_later},
 		{"pipe", sys_pipe}, {"close", sys_close}, {"write", sys_write}, {"read", sys_read},
-		{"read_after_signal", sys_read_after_signal}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
+		{"read_after_signal", sys_read_after_signal}, {"stuck", sys_stuck}, {"write_later", sys_write_later}, {"mkfifo", sys_mkfifo},
 		{"terminal", sys_terminal}, {"flock", sys_flock}, {"pending", sys_pending}, {"killed", sys_killed},
 		{"killed_at", sys_killed_at}, {"become", sys_become}, {"umask", sys_umask}, {"getuid", sys_getuid}, {"limit", sys_limit}, {"children", sys_children},
 		{"fork", sys_fork}, {"wait", sys_wait}, {"_exit", sys_exit},
