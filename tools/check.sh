@@ -62,7 +62,7 @@ suite() { # suite BUILD MAKE-ARGUMENTS...: builds and runs every test
 }
 
 # core BUILD MAKE-ARGUMENTS...: the C tests, and the specs of what everything else stands on.
-CORE_SPECS=(async cancel channel counter event group map pool select sync values)
+CORE_SPECS=(async cancel channel counter event group map mixed pool select sync values)
 core() {
 	local folder=$1 r=0
 	shift
