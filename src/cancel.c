@@ -32,8 +32,3 @@ enum lp_interrupt lp_actor_interrupt(struct lp_actor *a)
 		return LP_STOP;
 	return a->deadline != LP_FOREVER && lp_now() >= a->deadline ? LP_TIME_UP : LP_NOTHING;
 }
-
-bool lp_interrupted(struct lp_exec *e)
-{
-	return e->actor && lp_actor_interrupt(e->actor) != LP_NOTHING;
-}

@@ -105,4 +105,11 @@ static inline bool lp_actor_in_grace(struct lp_actor *a)
 enum lp_interrupt { LP_NOTHING, LP_STOP, LP_TIME_UP };
 enum lp_interrupt lp_actor_interrupt(struct lp_actor *a);
 
+/* Is there for the exec's innermost actor? Usually nothing was asked and there is no deadline. */
+static inline bool lp_interrupted(struct lp_exec *e)
+{
+	struct lp_actor *a = e->actor;
+	return a && (lp_cancel_word(a) || a->deadline != LP_FOREVER) && lp_actor_interrupt(a) != LP_NOTHING;
+}
+
 #endif

@@ -33,20 +33,28 @@ struct lp_handle *lp_handle_quick(lua_State *L, int metatable);
  * new count. May raise on memory; o's count is untouched then. */
 void lp_push(lua_State *L, struct lp_obj *o);
 
-/* The object of the handle at index, of any class; NULL: not one of ours, or empty. */
-static inline struct lp_obj *lp_toobj(lua_State *L, int index)
+/* The handle at index; NULL: not one of ours. */
+static inline struct lp_handle *lp_tohandle(lua_State *L, int index)
 {
 	/* A light userdata has no length. */
 	struct lp_handle *h = lua_touserdata(L, index);
-	return h && lua_rawlen(L, index) >= sizeof *h && h->magic == (LP_HANDLE_MAGIC ^ (uintptr_t)h) ? h->obj : NULL;
+	return h && lua_rawlen(L, index) >= sizeof *h && h->magic == (LP_HANDLE_MAGIC ^ (uintptr_t)h) ? h : NULL;
+}
+
+/* The object of the handle at index, of any class; NULL: not one of ours, or empty. */
+static inline struct lp_obj *lp_toobj(lua_State *L, int index)
+{
+	struct lp_handle *h = lp_tohandle(L, index);
+	return h ? h->obj : NULL;
 }
 
 /* For __gc: empties the handle and hands its count over; NULL: not one of ours, or empty. */
 static inline void *lp_handle_end(lua_State *L, int index)
 {
-	struct lp_obj *o = lp_toobj(L, index);
+	struct lp_handle *h = lp_tohandle(L, index);
+	struct lp_obj *o = h ? h->obj : NULL;
 	if (o)
-		((struct lp_handle *)lua_touserdata(L, index))->obj = NULL;
+		h->obj = NULL;
 	return o;
 }
 

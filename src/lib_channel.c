@@ -76,18 +76,16 @@ static struct box *take_box(lua_State *L)
 
 /* Consumes the node now: the usual case in a few instructions; all others are lp_wait_then's. A task that was asked to
  * end may still send what is in its hands, and takes nothing. */
-static bool take_now(struct lp_state *s, struct lp_node *n)
+static inline bool take_now(struct lp_state *s, struct lp_node *n)
 {
-	if (!s->exec)
+	struct lp_exec *e = s->exec;
+	if (!e)
 		return false;
-	struct lp_actor *a = s->exec->actor;
+	struct lp_actor *a = e->actor;
 	bool hands = lp_may_hand_over(a);
-	if (lp_interrupted(s->exec)) {
-		if (!(n->op & LP_CHANNEL_SEND) || !lp_may_send(a))
-			return false;
-		return n->obj->cls->take(n->obj, n); /* but this does not make it more */
-	}
-	if (!n->obj->cls->take(n->obj, n))
+	if (lp_interrupted(e)) /* sending does not make it more */
+		return (n->op & LP_CHANNEL_SEND) && lp_may_send(a) && lp_channel_class.take(n->obj, n);
+	if (!lp_channel_class.take(n->obj, n))
 		return false;
 	lp_hand_over(a, hands);
 	return true;
@@ -217,7 +215,8 @@ static int push_values(lua_State *L, struct lp_state *s, struct lp_node *node)
 	struct box *box = lua_touserdata(L, -1);
 	void *another = box->packet; /* if this call was suspended it may be in use */
 	struct lp_packet *p = box->packet = node->value;
-	int n = lp_channel_open(L, s, (struct lp_channel *)node->obj, &box->packet);
+	int n = p->msg.calls ? lp_channel_open(L, s, (struct lp_channel *)node->obj, &box->packet)
+		: lp_decode(L, s->values, &p->msg);
 	box->packet = another;
 	lp_packet_free(p);
 	return n;

@@ -1,4 +1,5 @@
 /* lib_ends: hearing of the ends of several futures, for lua-pool/futures.lua. */
+#include "cancel.h"
 #include "ends.h"
 #include "handle.h"
 #include "lib.h"

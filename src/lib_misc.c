@@ -1,6 +1,7 @@
 /* lib_misc: small things that the Lua parts need and Lua does not have, or does slowly. */
 #include <unistd.h>
 
+#include "cancel.h"
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"

@@ -157,9 +157,6 @@ static inline int lp_wait_one(struct lp_exec *e, struct lp_node *node, lp_time d
 	return lp_wait_any(e, node, 1, deadline);
 }
 
-/* Is there an undelivered, unshielded request for the exec's innermost actor? */
-bool lp_interrupted(struct lp_exec *e);
-
 /* ---- for wakers: under the object's lock ---- */
 /* A handful of threads to wake once the lock is released. When it is full the earliest are woken
  * at once: right, only slower. */
