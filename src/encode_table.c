@@ -1,6 +1,8 @@
 /* encode_table: tables, and tables and userdata that encode themselves (__pool_encode). */
 #include "encode_int.h"
 
+#include "signals.h"
+
 /* Has the metatable a name, perhaps since a moment ago? */
 static bool has_name(struct enc *e, int metatable)
 {
@@ -48,6 +50,8 @@ bool lp_enc_custom(struct enc *e, int index, int metatable)
 	e->v->in_user_code = true; /* what it sends itself uses a scratch of its own */
 	int status = lua_pcall(L, 1, LUA_MULTRET, 0);
 	e->v->in_user_code = was;
+	if (status != LUA_OK && lp_ends_actor(L, -1))
+		lua_error(L); /* it is not __pool_encode that has failed */
 	if (status != LUA_OK) {
 		lua_pushfstring(L, "__pool_encode failed: %s", lua_tostring(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1));
 		return lp_enc_refuse(e);

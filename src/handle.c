@@ -4,7 +4,8 @@
 
 #include "holdings.h"
 
-#include "wait.h"
+#include "state.h"
+#include "signals.h"
 
 static const char cache_key;
 
@@ -44,7 +45,12 @@ static int methods_index(lua_State *L)
 		lua_getfield(L, -1, "_G");
 		if (lua_istable(L, -1) && lua_getfield(L, -1, "require") == LUA_TFUNCTION) {
 			lua_pushliteral(L, "lua-pool");
-			lua_pcall(L, 1, 0, 0); /* without it the method is not there, that is all */
+			int status = lua_pcall(L, 1, 0, 0); /* without it the method is not there, that is all ... */
+			if (status != LUA_OK && (status == LUA_ERRMEM || lp_ends_actor(L, -1))) { /* ... but this passes */
+				lua_pushboolean(L, 0);
+				lua_replace(L, lua_upvalueindex(1));
+				lua_error(L);
+			}
 		}
 		lua_settop(L, 2);
 	}

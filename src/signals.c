@@ -41,6 +41,16 @@ bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a)
 		(o == &own_timeout && a->deadline != LP_FOREVER);
 }
 
+bool lp_ends_actor(lua_State *L, int index)
+{
+	if (!lp_toobj(L, index)) /* as nearly all errors: they are text */
+		return false;
+	index = lua_absindex(L, index);
+	struct lp_state *s = lp_state_open(L);
+	lua_pop(L, 1);
+	return s->exec && lp_is_own_stop(L, index, s->exec->actor);
+}
+
 /* ---- raising ---- */
 
 static void stop_hook(lua_State *L, lua_Debug *ar);

@@ -13,6 +13,9 @@ extern struct lp_obj lp_cancelled_value, lp_timeout_value;
 
 /* Is this the error with which the actor itself was told to stop? */
 bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a);
+/* The same for whatever runs in this Lua state now. For C functions that run code of the user protected, and must let
+ * that through. Raises on memory. */
+bool lp_ends_actor(lua_State *L, int index);
 
 /* Raises what interrupts the current actor; counts as delivered. */
 int lp_raise_interrupt(lua_State *L, struct lp_state *s);
