@@ -63,7 +63,8 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 		lp_host_detached_end(h);
 	if (L == w->L) {
 		lp_collect(L, result);
-		lp_worker_tidy(w);
+		if (__builtin_expect(w->state->held, 0)) /* only at the end of an outermost task: the state is open */
+			lp_worker_tidy(w);
 	}
 }
 
@@ -178,7 +179,7 @@ void lp_worker_loop(struct lp_worker *w)
 		do {
 			work(w, searching);
 			searching = false;
-		} while (lp_worker_tidy_idle(w)); /* with the permit, without the token: I2 holds, park looks at the queue again */
+		} while (w->L && __builtin_expect(w->state->held, 0) && lp_worker_tidy_idle(w)); /* with the permit, without the token: I2 holds, park looks at the queue again */
 		while ((parked = lp_pool_park(p, w)) == LP_LOOKS)
 			lp_worker_tidy_idle(w);
 		searching = true;

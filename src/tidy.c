@@ -37,7 +37,7 @@ void lp_worker_tidy(struct lp_worker *w)
 {
 	struct lp_state *s = w->state;
 	unsigned shared, own;
-	if (!s || !s->held || w->renew || (w->has_thread && !lp_queue_count(&w->pool->queue)))
+	if (w->renew || (w->has_thread && !lp_queue_count(&w->pool->queue)))
 		return; /* nothing; or it is about to sleep */
 	if (!(own = lp_holdings_left(w->L, s, &shared)))
 		return;
@@ -51,7 +51,7 @@ bool lp_worker_tidy_idle(struct lp_worker *w)
 	struct lp_state *s = w->L ? w->state : NULL;
 	unsigned shared;
 	w->look_again = LP_FOREVER;
-	if (!s || !s->held || !lua_gc(w->L, LUA_GCISRUNNING, 0))
+	if (!s || !lua_gc(w->L, LUA_GCISRUNNING, 0))
 		return false;
 	unsigned own = lp_holdings_left(w->L, s, &shared);
 	if (!own && !shared)
