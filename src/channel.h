@@ -26,7 +26,7 @@
 /* packet: one message and where it came to lie. */
 struct lp_packet {
 	struct lp_packet *next;
-	struct lp_account *account; /* charged for the packet; NULL: nobody */
+	struct lp_account *account; /* charged for the packet; NULL: nobody, as in a free one */
 	struct lp_msg msg;
 	unsigned char buffer[96];
 };

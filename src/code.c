@@ -118,7 +118,7 @@ struct lp_code *lp_code_dump(lua_State *L, int index)
 	}
 	lp_msg_clear(&m);
 	if (!c)
-		luaL_error(L, "not enough memory");
+		lp_no_memory(L);
 	return c;
 }
 

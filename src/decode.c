@@ -64,6 +64,8 @@ static void push_ref(struct dec *d, uint32_t ordinal)
 	if (!d->refs || !lua_istable(d->L, d->refs) || ordinal >= (1u << 30))
 		damaged(d);
 	int type = lua_rawgeti(d->L, d->refs, (int)ordinal + 1);
+	if (__builtin_expect(type > LUA_TLIGHTUSERDATA, 1))
+		return;
 	if (type == LUA_TNIL)
 		damaged(d);
 	if (type == LUA_TLIGHTUSERDATA && lua_touserdata(d->L, -1) == &nil_mark) {

@@ -80,7 +80,7 @@ static bool put_away(struct stack *s)
 	return n < SHELF;
 }
 
-static struct lp_packet *take(void)
+static inline struct lp_packet *take(void)
 {
 	if (!mine.now.first) {
 		if (mine.spare.first) {
@@ -90,6 +90,7 @@ static struct lp_packet *take(void)
 			struct lp_packet *fresh = lp_alloc(sizeof *fresh);
 			if (fresh) {
 				fresh->next = NULL;
+				fresh->account = NULL;
 				lp_msg_init(&fresh->msg, fresh->buffer, sizeof fresh->buffer);
 			}
 			return fresh;
@@ -104,8 +105,10 @@ static struct lp_packet *take(void)
 
 struct lp_packet *lp_packet_new(void)
 {
-	struct lp_account *account = NULL;
-	if (lp_account_mine && !lp_account_charge(&account, sizeof(struct lp_packet)))
+	struct lp_account *account;
+	if (__builtin_expect(!lp_account_mine, 1))
+		return take();
+	if (!lp_account_charge(&account, sizeof(struct lp_packet)))
 		return NULL;
 	struct lp_packet *p = take();
 	if (p)
@@ -119,8 +122,10 @@ void lp_packet_free(struct lp_packet *p)
 {
 	if (!p)
 		return;
-	if (p->account)
+	if (p->account) {
 		lp_account_settle(p->account, sizeof *p);
+		p->account = NULL;
+	}
 	lp_msg_clear(&p->msg); /* leaves it empty, with its own buffer */
 	if (mine.now.n == STACK) {
 		if (mine.spare.first && !put_away(&mine.spare))

@@ -74,7 +74,8 @@ static int task_body(lua_State *L)
 	/* What it returns may come from a system call that was cut off a moment ago to tell it, or be what it has taken. */
 	if (lp_interrupted(&w->exec) && !lp_in_hand(w->exec.actor))
 		return lp_raise_interrupt(L, w->state);
-	lp_account_outcome(true);
+	if (lp_account_mine)
+		lp_account_outcome(true);
 	if (!lp_encode(L, w->state->values, &t->msg, 1, lua_gettop(L), "result", 1) && !encode_instead(L, w, t))
 		return lua_error(L);
 	return 0;
@@ -161,7 +162,8 @@ static int encode_error(lua_State *L)
 {
 	struct lp_worker *w = lua_touserdata(L, 2);
 	struct lp_task *t = running(w);
-	lp_account_outcome(true);
+	if (lp_account_mine)
+		lp_account_outcome(true);
 	lp_msg_clear(&t->msg);
 	if (LP_LUAJIT && lua_tointeger(L, 3) == LUA_ERRERR) { /* "error in error handling": an overflow that left no room for it */
 		lua_settop(L, 0);
@@ -302,6 +304,8 @@ static enum lp_task_state run_task(struct lp_worker *w, lua_State *L, struct lp_
 enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
 {
 	struct lp_account *outer = lp_account_mine;
+	if (!outer && !w->pool->opt.memory_limit)
+		return run_task(w, L, t);
 	if (!enter_account(w)) {
 		lp_msg_clear(&t->msg);
 		return LP_FAILED;
