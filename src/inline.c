@@ -222,17 +222,30 @@ static void note_caller(struct lp_worker *w, struct lp_exec *caller)
 	w->exec.signalled = w->caller ? caller_signalled : NULL;
 }
 
+/* Tasks of pools without threads, one on top of the other, each with a Lua state of its own: before the stack is used up,
+ * or, as far as that goes, the memory. */
+enum { MOST_NESTED = 1000 };
+static _Thread_local unsigned nested;
+
+bool lp_worker_too_deep(void)
+{
+	size_t left = lp_stack_left(); /* 0: not known */
+	return nested >= MOST_NESTED || (left && left < LP_TASK_STACK);
+}
+
 static struct lp_worker *take_inliner(struct lp_pool *p)
 {
 	lp_lock(&p->lock);
 	struct lp_link *l = lp_list_take_first(&p->inliners);
 	p->in_use++;
 	lp_unlock(&p->lock);
-	struct lp_worker *w = l ? lp_entry(l, struct lp_worker, link) : lp_worker_new(p, false);
+	struct lp_worker *w = l ? lp_entry(l, struct lp_worker, link) : lp_worker_too_deep() ? NULL : lp_worker_new(p, false);
 	if (!w)
 		return NULL;
 	atomic_store(&w->parker, lp_parker_self());
 	w->thread = pthread_self();
+	if (!w->own_id)
+		w->id = lp_this_worker() ? lp_this_worker()->id : 0;
 	note_caller(w, NULL);
 	lp_lock(&p->lock);
 	w->place = ++p->places;
@@ -281,6 +294,7 @@ void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller)
 	struct lp_task *t;
 	struct lp_pool *outer = serving;
 	serving = p;
+	nested++;
 	while ((t = lp_pool_next(p, false))) {
 		if (!w) {
 			if (lp_task_begin(t)) {
@@ -300,6 +314,7 @@ void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller)
 		}
 	}
 	serving = outer;
+	nested--;
 	if (w && caller)
 		lp_exec_cover(caller, before);
 	give_inliner(p, w);

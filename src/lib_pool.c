@@ -7,6 +7,7 @@
 #include "abandon.h"
 #include "close.h"
 #include "handle.h"
+#include "ids.h"
 #include "lib.h"
 #include "signals.h"
 #include "suspend.h"
@@ -237,8 +238,7 @@ int lp_submit(lua_State *L, struct lp_state *s, struct lp_pool *p, struct lp_gro
 		t->parent = lp_retain(k);
 	}
 	note_caller(L, s, t);
-	size_t left = p->opt.workers == 0 ? lp_stack_left() : 0;
-	if (left && left < LP_TASK_STACK)
+	if (p->opt.workers == 0 && lp_worker_too_deep())
 		return luaL_error(L, "C stack overflow: tasks of a pool without threads are nested too deep");
 	bool own = s->worker && s->worker->pool == p;
 	if (!p->opt.queue_limit || own)
@@ -467,7 +467,7 @@ static int pool_cancel_all(lua_State *L)
 static int pool_resize(lua_State *L)
 {
 	struct lp_pool *p = lp_check_pool(L, 1);
-	lua_Integer n = lp_check_int(L, 2, 1, LP_MAX_WORKERS);
+	lua_Integer n = lp_check_int(L, 2, 1, LP_MOST_WORKERS);
 	if (p->opt.workers == 0)
 		return luaL_error(L, "a pool with workers = 0 has no threads to resize");
 	lp_pool_resize(p, (unsigned)n);
@@ -569,7 +569,7 @@ static int worker_id(lua_State *L)
 
 static int id_count(lua_State *L)
 {
-	lua_pushinteger(L, LP_MAX_WORKERS + 1);
+	lua_pushinteger(L, LP_MOST_IDS + 1);
 	return 1;
 }
 

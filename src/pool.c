@@ -157,16 +157,37 @@ void lp_pool_stop(struct lp_pool *p)
 	lp_pool_dismiss(p);
 }
 
+/* Under the lock: one that parked before the newest resize. */
+static struct lp_worker *next_to_look(struct lp_pool *p)
+{
+	for (struct lp_link *l = p->idle.next; l != &p->idle; l = l->next) {
+		struct lp_worker *w = lp_entry(l, struct lp_worker, idle_link);
+		if (w->resizes != p->resizes) {
+			w->resizes = p->resizes;
+			return w;
+		}
+	}
+	return NULL;
+}
+
 void lp_pool_resize(struct lp_pool *p, unsigned workers)
 {
 	lp_lock(&p->lock);
 	atomic_store(&p->limit, workers);
 	if (p->opt.max_threads < workers)
 		p->opt.max_threads = workers;
-	/* Parked threads look again whether they are surplus now. */
-	for (struct lp_link *l = p->idle.next; l != &p->idle; l = l->next)
-		lp_unpark(atomic_load(&lp_entry(l, struct lp_worker, idle_link)->parker));
+	p->resizes++;
 	lp_unlock(&p->lock);
+	/* Parked threads look again whether they are surplus now; one lock hold each, since waking is a system call (I5). */
+	struct lp_parker *parker;
+	do {
+		lp_lock(&p->lock);
+		struct lp_worker *w = next_to_look(p);
+		parker = w ? atomic_load(&w->parker) : NULL; /* w may be gone once we unlock */
+		lp_unlock(&p->lock);
+		if (parker)
+			lp_unpark(parker);
+	} while (parker);
 	while (lp_queue_count(&p->queue) && !atomic_load(&p->searching) && atomic_load(&p->active) < workers)
 		if (!lp_pool_kick(p))
 			break;

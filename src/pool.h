@@ -58,7 +58,7 @@ struct lp_counts {
 
 struct lp_pool {
 	struct lp_obj obj;
-	struct lp_pool_options opt;      /* [I] but workers: [lock] (resize), read as atomic `limit` */
+	struct lp_pool_options opt;      /* [I] but max_threads: [lock] (resize); `limit` is what workers is now */
 	struct lp_msg setup;             /* [I] prelude and its options: decoded in every worker state */
 	struct lp_queue queue;
 	struct lp_semaphore room;        /* queue_limit: what is left of it */
@@ -75,6 +75,7 @@ struct lp_pool {
 	struct lp_link inliners;         /* [lock] workers without a thread, not in use */
 	struct lp_link serving;          /* [lock] those in use */
 	struct lp_link helpers;          /* [lock] workers that wait (I6): `late` ones last */
+	uint32_t resizes;                /* [lock] how many there were */
 	uint64_t places;                 /* [lock] how often a worker was put into one of those lists */
 	unsigned threads, idle_count;    /* [lock] */
 	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */

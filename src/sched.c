@@ -262,7 +262,7 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	w->woken = false;
 	lp_list_prepend(&p->idle, &w->idle_link); /* last in, first out */
 	p->idle_count++;
-	bool stays = p->opt.idle_timeout == LP_FOREVER && p->threads <= atomic_load(&p->limit);
+	w->resizes = p->resizes;
 	lp_unlock(&p->lock);
 	if (atomic_exchange(&w->counted, false))
 		atomic_fetch_sub(&p->active, 1);
@@ -270,10 +270,13 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	lp_pool_settle(p);
 
 	lp_time idle = p->opt.idle_timeout == LP_FOREVER ? 5 * LP_SECOND : p->opt.idle_timeout;
-	lp_time until = stays ? LP_FOREVER : lp_now() + idle;
+	lp_time leave_at = lp_now() + idle;
 	for (;;) {
 		lp_lock(&p->lock);
 		bool taken = !lp_linked(&w->idle_link);
+		/* Asked anew each time: a resize, and each thread that leaves, change the answer. */
+		bool stays = p->opt.idle_timeout == LP_FOREVER && p->threads <= atomic_load(&p->limit);
+		lp_time until = stays ? LP_FOREVER : leave_at;
 		bool leaves = !taken && (p->stopping || (until != LP_FOREVER && lp_now() >= until));
 		bool looks = !taken && !leaves && w->look_again != LP_FOREVER && lp_now() >= w->look_again;
 		if (leaves || looks) {

@@ -7,45 +7,8 @@
 #include <string.h>
 
 #include "account.h"
+#include "ids.h"
 #include "mutex.h"
-
-/* ---- ids: small integers, unique among living workers ---- */
-
-static lp_mutex ids_lock;
-static uint64_t ids[LP_MAX_WORKERS / 64]; /* [ids_lock] bit set: taken */
-
-static void renew_ids(void)
-{
-	memset(ids, 0, sizeof ids);
-}
-
-__attribute__((constructor)) static void ids_open(void)
-{
-	lp_fork_guard(&ids_lock);
-	lp_fork_child(renew_ids);
-}
-
-static unsigned take_id(void)
-{
-	unsigned id = 0;
-	lp_lock(&ids_lock);
-	for (unsigned i = 0; i < LP_MAX_WORKERS / 64 && !id; i++) {
-		if (ids[i] == UINT64_MAX)
-			continue;
-		unsigned bit = (unsigned)__builtin_ctzll(~ids[i]);
-		ids[i] |= 1ull << bit;
-		id = i * 64 + bit + 1;
-	}
-	lp_unlock(&ids_lock);
-	return id;
-}
-
-static void give_id(unsigned id)
-{
-	lp_lock(&ids_lock);
-	ids[(id - 1) / 64] &= ~(1ull << (id - 1) % 64);
-	lp_unlock(&ids_lock);
-}
 
 /* ---- waiting gives the permit up ---- */
 
@@ -86,7 +49,9 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread)
 	if (!w)
 		return NULL;
 	memset(w, 0, sizeof *w);
-	if (!(w->id = take_id())) {
+	w->id = lp_id_take();
+	w->own_id = w->id;
+	if (!w->id && has_thread) {
 		lp_free(w);
 		return NULL;
 	}
@@ -109,7 +74,8 @@ void lp_worker_free(struct lp_worker *w)
 	/* Whoever looks at our exec through a task that we ran does it under the graph lock. */
 	lp_graph_lock();
 	lp_graph_unlock();
-	give_id(w->id);
+	if (w->own_id)
+		lp_id_give(w->own_id);
 	lp_account_release(w->account);
 	lp_release(w->pool);
 	lp_free(w);

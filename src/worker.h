@@ -17,7 +17,8 @@
 /* C stack that must be left for a task that starts on top of another: Lua 5.4's 200 C levels, each a string.gsub, take
  * 400 KB; LuaJIT's 6,500 levels, which nothing but its Lua stack bounds, take 2 MB, with the guards of lib_jit.c (tried). */
 enum { LP_TASK_STACK = (LP_LUAJIT ? 2560 : 640) * 1024, LP_LEAST_STACK = 256 * 1024 };
-enum { LP_MAX_WORKERS = 1024 }; /* live threads of all pools; id_count is one more */
+/* Of one pool, as its options say (lua-pool/options.lua). */
+enum { LP_MOST_WORKERS = 1024 };
 
 /* run.c: pushing a C function makes one on LuaJIT, which may raise; so they are made when the state opens. */
 enum lp_run_function { LP_RUN_HANDLER, LP_RUN_BODY, LP_RUN_ERROR, LP_RUN_REPORT, LP_RUN_TEXT, LP_RUN_COROUTINE, LP_RUN_FUNCTIONS };
@@ -31,13 +32,16 @@ struct lp_worker {
 	struct lp_parker *_Atomic parker; /* of the thread */
 	lp_thread thread;            /* of an inliner: the one that it serves on */
 	bool has_thread;             /* [I] false: inliner */
+	uint32_t resizes;            /* [pool lock] those that it knew of when it parked, or was woken for since */
 	bool woken;                  /* [pool lock] was handed a permit and the searching token */
 	_Atomic bool counted;        /* it holds a permit: written by the worker, and while it is stuck by whoever sees that */
 	_Atomic bool apart;          /* stuck, and its permit is another's: written under the pool's lock (abandon.h) */
 	bool stuck;                  /* [pool lock] it runs a task that was given up: nobody waits for it */
 	bool detaches;               /* [worker] it came back when its pool was at its end: it frees itself */
 	_Atomic(struct lp_link *) seized; /* what its given-up tasks held, to be handed over (mutex.h) */
-	unsigned id;                 /* [I] 1 .. LP_MAX_WORKERS */
+	unsigned id;                 /* [I] unique among those of other threads. Of an inliner for which none was left: that of the
+	                              * worker whose thread it serves on, or 0 on a host's */
+	unsigned own_id;             /* [I] what was taken for it; 0: none */
 	int finish_ref, report_ref;  /* [worker] registry references; LUA_NOREF */
 	int functions[LP_RUN_FUNCTIONS]; /* [worker] LuaJIT: registry references of the C functions that run.c calls protected */
 	void *told;                  /* [worker] what on_error is being told of */
@@ -72,7 +76,7 @@ struct lp_worker {
 };
 
 /* ---- pool.c asks ---- */
-struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread); /* NULL: memory or ids ran out */
+struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread); /* NULL: memory ran out, or ids for a thread */
 int lp_worker_start(struct lp_worker *w);                            /* 0 or errno */
 void lp_worker_free(struct lp_worker *w);                            /* its thread has ended */
 
@@ -83,6 +87,8 @@ struct lp_task *lp_current_task(struct lp_state *s);
 void lp_worker_serve(struct lp_pool *p, struct lp_exec *caller); /* caller: who has to wait for that, if known */
 /* The same for one who may itself be called by a task that this thread runs in this way: then that goes on. */
 void lp_worker_serve_here(struct lp_pool *p);
+/* Are so many on top of each other on this thread that there shall be no further one? */
+bool lp_worker_too_deep(void);
 void lp_worker_close_inliners(struct lp_pool *p);
 /* Tells the pool's on_error, in a worker without a thread, on this one, when all the others wait. False: it cannot. */
 bool lp_worker_say(struct lp_pool *p, const char *text);
