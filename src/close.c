@@ -186,30 +186,46 @@ static void wait_for_pool(struct end *d, struct lp_pool *p)
 	lp_worker_close_inliners(p);
 }
 
-/* only: one host; NULL: all. last: the pools end with them. */
+static void wait_for_all_detached(struct end *d, struct lp_host *only)
+{
+	if (only)
+		wait_for_detached(d, only);
+	for (struct lp_host *h = NULL; !only && (h = lp_host_after(h));)
+		wait_for_detached(d, h);
+}
+
+/* Whose last task has ended just now still has to leave. */
+static void let_leave(struct end *d)
+{
+	lp_time soonest = lp_now() + LEAVES_WITHIN;
+	if (d->last < soonest)
+		d->last = soonest;
+}
+
+/* only: one host, whose end may have come to its tasks already (lp_host_end); NULL: all. last: the pools end with them. */
 static void close_hosts(struct lp_host *only, bool last)
 {
 	struct end d;
 	begin_end(&d);
-	if (only)
-		take_host(&d, only);
+	bool fresh = !only || take_host(&d, only);
 	for (struct lp_host *h = NULL; !only && (h = lp_host_after(h));)
 		take_host(&d, h);
-	ask_tasks(&d, false);
-	if (only)
-		wait_for_detached(&d, only);
-	for (struct lp_host *h = NULL; !only && (h = lp_host_after(h));)
-		wait_for_detached(&d, h);
+	if (fresh) {
+		ask_tasks(&d, false);
+		wait_for_all_detached(&d, only);
+	}
 	if (last)
 		stop_pools();
-	if (ask_tasks(&d, true) || last)
+	if (!fresh)
+		d.last = only->last;
+	else if (ask_tasks(&d, true) || last)
 		d.last = in(lp_now(), STUCK_AFTER);
 	wait_for_tasks(&d, false, d.last);
 	wait_for_tasks(&d, true, d.late);
+	if (only)
+		only->last = d.last;
 	if (last) {
-		/* Whose last task has ended just now still has to leave. */
-		if (d.last < lp_now() + LEAVES_WITHIN)
-			d.last = lp_now() + LEAVES_WITHIN;
+		let_leave(&d);
 		for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
 			wait_for_pool(&d, p);
 		drop_default();
@@ -220,12 +236,35 @@ static void close_hosts(struct lp_host *only, bool last)
 void lp_host_close(struct lp_host *h)
 {
 	lp_host_stand_still();
-	bool fresh = !atomic_load(&h->closing);
 	lp_host_forget_lights(h);
 	lp_host_forget(h);
 	lp_held_release(&h->actor); /* its code has ended: nobody else would unlock it */
-	if (fresh && h->obj.generation == lp_generation)
+	bool again = h->closed || atomic_load(&h->left);
+	h->closed = true;
+	if (!again && h->obj.generation == lp_generation)
 		close_hosts(h, lp_host_count() == 0);
+}
+
+void lp_host_end(struct lp_host *h)
+{
+	lp_host_stand_still();
+	if (!atomic_load(&h->closing) && h->obj.generation == lp_generation)
+		close_hosts(h, false);
+}
+
+void lp_host_end_pool(struct lp_host *h, struct lp_pool *p)
+{
+	lp_pool_drain(p);
+	lp_host_end(h);
+	struct end d;
+	begin_end(&d);
+	d.last = h->last;
+	let_leave(&d);
+	if (wait_for(&d, &p->ended.obj, d.last)) {
+		lp_pool_reap(p);
+		lp_worker_close_inliners(p);
+	}
+	forget_end(&d);
 }
 
 /* ---- a state under an event loop ---- */
@@ -266,8 +305,7 @@ static void at_exit(void)
 {
 	if (exit_generation != lp_generation)
 		return; /* a fork that went past our handlers (vfork, clone): the threads are the parent's */
-	if (lp_this_worker())
-		lp_worker_leaves(lp_this_worker());
+	lp_workers_leave();
 	struct lp_host *any = lp_host_after(NULL);
 	if (any || atomic_load(&left_any))
 		close_hosts(NULL, true);

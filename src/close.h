@@ -8,6 +8,11 @@
  * ones may finish until exit_timeout. When it is the last host of the process, every thread ends too.
  * Blocks, but never for ever. Called twice it does nothing. */
 void lp_host_close(struct lp_host *h);
+/* The state is closing, and code of its own still runs, as `<close>` variables do in lua_close: ends its tasks as lp_host_close
+ * does, which has to come later all the same. Called twice it does nothing. */
+void lp_host_end(struct lp_host *h);
+/* The same, and closes a pool, as far as it ends in that time. */
+void lp_host_end_pool(struct lp_host *h, struct lp_pool *p);
 /* The same without waiting, for a state under an event loop, which may serve others: what has not ended then ends
  * beside it, and the end of the process waits as lp_host_close does. */
 void lp_host_leave(struct lp_host *h);

@@ -53,7 +53,9 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 	lp_count(how == LP_DONE ? &w->counts.done : how == LP_FAILED ? &w->counts.failed : &w->counts.cancelled);
 	if (how == LP_FAILED && t->detached && !w->pool->opt.silent) {
 		lp_task_observe(t);
+		w->in_hand = t;
 		lp_run_report(w, t);
+		w->in_hand = NULL;
 	}
 	struct lp_host *h = t->detached ? t->host : NULL;
 	size_t result = t->msg.len;
@@ -103,7 +105,10 @@ static bool ready_for(struct lp_worker *w, struct lp_task *t)
 	struct lp_pool *p = w->pool;
 	struct lp_msg *error = NULL;
 	char *text = NULL;
-	if (!atomic_load(&p->broken) && lp_vm_open(w, &error, &text))
+	w->in_hand = t;
+	bool open = !atomic_load(&p->broken) && lp_vm_open(w, &error, &text);
+	w->in_hand = NULL;
+	if (open)
 		return true;
 	if (error && !lp_pool_break(p, error, text)) {
 		lp_msg_clear(error);

@@ -56,6 +56,8 @@ struct lp_host *lp_host_new(void *L)
 	h->hook = NULL;
 	atomic_init(&h->parker, NULL);
 	atomic_init(&h->closing, false);
+	h->last = 0;
+	h->closed = false;
 	atomic_init(&h->ender, 0);
 	atomic_init(&h->over, false);
 	atomic_init(&h->left, false);

@@ -18,6 +18,8 @@ struct lp_host {
 	int hook_mask, hook_count;     /* [exec] that hook's */
 	_Atomic bool closing;          /* its pending tasks are dropped when they come up */
 	_Atomic uint32_t detached;     /* pool.go tasks that have not ended */
+	bool closed;                   /* [its thread] lp_host_close was called */
+	lp_time last;                  /* [its thread] until when its end waits for what has to end at once (close.c) */
 	_Atomic uint64_t ender;        /* the number of the end that it is part of (close.c); 0: none */
 	_Atomic bool over;             /* closing, and the time for detached tasks is over */
 	_Atomic bool left;             /* closed by code that may not wait; the end of the process waits for detached tasks */

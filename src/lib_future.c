@@ -1,6 +1,7 @@
 /* lib_future: futures for Lua. A future is a handle of the task itself. */
 #include "abandon.h"
 #include "cancel.h"
+#include "close.h"
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
@@ -201,6 +202,10 @@ static int future_cancel(lua_State *L)
 
 static int future_close(lua_State *L)
 {
+	if (lp_is_unwinding(L, lp_state(L))) {
+		lp_host_end(lp_state(L)->host);
+		return 0;
+	}
 	lua_settop(L, 1);
 	return future_cancel(L);
 }

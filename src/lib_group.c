@@ -3,6 +3,7 @@
 
 #include "cancel.h"
 #include "group.h"
+#include "close.h"
 #include "handle.h"
 #include "lib.h"
 #include "signals.h"
@@ -140,6 +141,10 @@ static int group_cancel(lua_State *L)
 
 static int group_close(lua_State *L)
 {
+	if (lp_is_unwinding(L, lp_state(L))) {
+		lp_host_end(lp_state(L)->host);
+		return 0;
+	}
 	lua_settop(L, 1);
 	return group_cancel(L);
 }

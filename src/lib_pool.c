@@ -547,6 +547,11 @@ static int pool_tostring(lua_State *L)
 /* `<close>`: left by an error, what is queued and running is cancelled first. */
 static int pool_end(lua_State *L)
 {
+	struct lp_state *s = lp_state(L);
+	if (lp_is_unwinding(L, s)) { /* os.exit(n, true): what holds for the end of the program */
+		lp_host_end_pool(s->host, lp_check_pool(L, 1));
+		return 0;
+	}
 	if (!lua_isnoneornil(L, 2))
 		pool_cancel_all(L);
 	lua_settop(L, 1);

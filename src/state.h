@@ -58,6 +58,14 @@ static inline bool lp_is_main(lua_State *L, const struct lp_state *s)
 #endif
 }
 
+/* Are we a `__close` that lua_close calls, or a host's C code outside all functions? Then nobody is there to wait for what does
+ * not end: the end of the state has begun, and its bounds hold. */
+static inline bool lp_is_unwinding(lua_State *L, const struct lp_state *s)
+{
+	lua_Debug caller;
+	return !LP_LUAJIT && s->host && lp_is_main(L, s) && !lua_getstack(L, 1, &caller);
+}
+
 void lp_state_switch(lua_State *L, struct lp_state *s);
 
 /* Only in C functions registered with the state as upvalue 1 (lp_handle_class with nup = 1, or

@@ -130,21 +130,55 @@ struct lp_worker *lp_this_worker(void)
 	return this_worker;
 }
 
+/* Nobody shall wait for it. Its outcome is not looked at any more, but for those who wait already. */
+static void end_left_task(struct lp_task *t)
+{
+	if (!lp_task_stop_pending(t)) {
+		if (lp_task_ended(t))
+			return;
+		lp_task_end(t, LP_STOPPED);
+	}
+	if (t->detached)
+		lp_host_detached_end(t->host);
+}
+
 void lp_worker_leaves(struct lp_worker *w)
 {
 	if (atomic_exchange(&w->leaving, true))
 		return;
 	lp_lock(&w->pool->lock);
-	if (!w->stuck)
+	if (w->has_thread && !w->stuck)
 		w->pool->threads--;
 	lp_unlock(&w->pool->lock); /* from here on none of its tasks is given up */
-	for (struct lp_actor *a = w->exec.actor; a; a = a->outer) {
-		struct lp_task *t = a->is_task ? lp_entry(a, struct lp_task, actor) : NULL;
-		if (!t || lp_task_ended(t))
-			continue;
-		if (t->detached)
-			lp_host_detached_end(t->host);
-		lp_task_end(t, LP_STOPPED); /* for those who wait for it already */
+	for (struct lp_actor *a = w->exec.actor; a; a = a->outer)
+		if (a->is_task)
+			end_left_task(lp_entry(a, struct lp_task, actor));
+	if (w->in_hand)
+		end_left_task(w->in_hand);
+	if (atomic_exchange(&w->counted, false)) { /* others go on with what may finish */
+		atomic_fetch_sub(&w->pool->active, 1);
+		lp_pool_kick(w->pool);
+	}
+}
+
+void lp_workers_leave(void)
+{
+	if (this_worker)
+		lp_worker_leaves(this_worker);
+	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));) {
+		struct lp_worker *w;
+		do { /* one that serves on this thread stays in the list: it is this thread that would take it out */
+			w = NULL;
+			lp_lock(&p->lock);
+			for (struct lp_link *l = p->serving.next; l != &p->serving && !w; l = l->next) {
+				struct lp_worker *i = lp_entry(l, struct lp_worker, link);
+				if (lp_worker_below(i) && !atomic_load(&i->leaving))
+					w = i;
+			}
+			lp_unlock(&p->lock);
+			if (w)
+				lp_worker_leaves(w);
+		} while (w);
 	}
 }
 

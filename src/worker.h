@@ -58,6 +58,7 @@ struct lp_worker {
 	} kept;
 	struct lp_exec *caller;      /* [worker] of an inliner: who called async, if it is one of the host's; else NULL */
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
+	struct lp_task *in_hand;     /* [worker] a task that is not on the stack while user's code runs because of it: init, on_error */
 	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
 	lp_time look_again;          /* [worker] parked until then, to look at what tasks have left; LP_FOREVER */
 	bool renew;                  /* [worker] memory ran out: a new state after the outermost task */
@@ -103,6 +104,8 @@ bool lp_worker_help(lua_State *L, struct lp_state *s, struct lp_node *nodes, int
 /* This worker's thread ends the process, or stands still because another does: nobody shall wait for
  * it or for its tasks. */
 void lp_worker_leaves(struct lp_worker *w);
+/* The same for all whose tasks this thread runs: it is in exit(). */
+void lp_workers_leave(void);
 
 /* Is it an inliner that serves on this very thread? Then waiting for its tasks would be waiting for oneself. */
 bool lp_worker_below(struct lp_worker *w);
