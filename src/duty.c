@@ -34,8 +34,8 @@ void lp_worker_run(struct lp_worker *w, lua_State *L, struct lp_task *t, lp_time
 	if (began)
 		count_time(w->counts.wait, began - t->submitted);
 	lp_worker_push(w, &t->actor);
-	if (t->limit != LP_FOREVER)
-		lp_monitor_deadline(t->limit); /* which looks at stacks only: it is on one by now */
+	if (t->limit != LP_FOREVER) /* the monitor looks at stacks only: it is on one by now */
+		w->unwatched = !lp_monitor_deadline(t->limit) && timeout != LP_FOREVER && w->has_thread;
 	enum lp_task_state how = LP_STOPPED;
 	if (!lp_task_doomed(t)) /* else it was cancelled between the queue and here, where nobody could find it */
 		how = lp_run_task(w, L, t);

@@ -110,7 +110,7 @@ static void begin_shield(struct lp_state *s, const struct lp_limits *out)
 }
 
 /* Of nested deadlines the earlier counts. */
-static void begin_deadline(struct lp_state *s, const struct lp_limits *out, int hold, lp_time mine)
+static void begin_deadline(lua_State *L, struct lp_state *s, const struct lp_limits *out, int hold, lp_time mine)
 {
 	struct lp_limits in = *out;
 	in.hold = (uint16_t)(in.hold + hold);
@@ -119,8 +119,10 @@ static void begin_deadline(struct lp_state *s, const struct lp_limits *out, int 
 		in.told = LP_UNTOLD_YET;
 	}
 	set_scope(s, &in);
-	if (s->worker && mine < out->deadline)
-		lp_monitor_deadline(mine);
+	if (s->worker && mine < out->deadline && !lp_monitor_deadline(mine) && s->worker->has_thread) {
+		set_scope(s, out); /* else it would hold for waits only, and a loop would go on for ever */
+		luaL_error(L, "no thread can be had that would see to this deadline");
+	}
 }
 
 /* The error at the top is what this scope's fn was left with. What stopped it is an ordinary error outside, unless
@@ -203,7 +205,7 @@ static int deadline(lua_State *L)
 	check_callable(L, 2);
 	struct lp_limits *out = push_outside(L, s);
 	lua_replace(L, 1);
-	begin_deadline(s, out, 0, mine);
+	begin_deadline(L, s, out, 0, mine);
 	return deadline_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, deadline_end), 0);
 }
 
@@ -245,7 +247,7 @@ static int scope_begin(lua_State *L)
 	struct lp_limits *out = &scope->out;
 	*out = lp_limits_of(s->exec->actor);
 	if (timed)
-		begin_deadline(s, out, 1, mine);
+		begin_deadline(L, s, out, 1, mine);
 	else
 		begin_shield(s, out);
 	return 1;

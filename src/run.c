@@ -65,6 +65,10 @@ static int task_body(lua_State *L)
 		t->code = NULL;
 	}
 	lp_msg_clear(&t->msg); /* what the call referred to is the running code's now */
+	if (w->unwatched) {
+		w->unwatched = false;
+		return luaL_error(L, "no thread can be had that would see to task_timeout");
+	}
 	if (t->wants_id) {
 		lua_pushinteger(L, (lua_Integer)w->id);
 		lua_insert(L, 2);

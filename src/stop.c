@@ -156,6 +156,16 @@ static bool is_orphan(struct lp_task *t)
 	return lp_task_state(t) == LP_PENDING && lp_task_orphaned(t);
 }
 
+/* There is no thread for the monitor. So whoever asks pokes for a while, as long as the code was not told: that covers a signal that
+ * was lost. The request is on the monitor's list: as soon as a thread can be had it goes on with it. */
+static void see_to_it(struct lp_task *t)
+{
+	for (int i = 0; i < 100 && !lp_task_ended(t) && lp_cancel_word(&t->actor) == LP_CANCEL_ASKED; i++) {
+		lp_nap(lp_now() + LP_SECOND / 1000);
+		lp_poke(t);
+	}
+}
+
 /* A task that runs. False: it was asked before, or has ended. Its token is marked, if it has one. */
 static bool ask(struct lp_task *t, bool *has_children)
 {
@@ -163,8 +173,8 @@ static bool ask(struct lp_task *t, bool *has_children)
 	bool first = !lp_task_ended(t) && lp_task_ask(t, &k);
 	*has_children = k != NULL;
 	lp_release(k);
-	if (first)
-		lp_monitor_cancel(t);
+	if (first && !lp_monitor_cancel(t))
+		see_to_it(t);
 	return first;
 }
 

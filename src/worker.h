@@ -58,6 +58,7 @@ struct lp_worker {
 	} kept;
 	struct lp_exec *caller;      /* [worker] of an inliner: who called async, if it is one of the host's; else NULL */
 	struct lp_host *acting;      /* [worker] while on_error runs: on whose behalf; else NULL */
+	bool unwatched;              /* [worker] nobody would see to the task_timeout of the task that begins */
 	struct lp_task *in_hand;     /* [worker] a task that is not on the stack while user's code runs because of it: init, on_error */
 	_Atomic bool leaving;        /* its task called os.exit: the thread does not come back */
 	lp_time look_again;          /* [worker] parked until then, to look at what tasks have left; LP_FOREVER */
