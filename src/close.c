@@ -168,19 +168,27 @@ static void stop_pools(void)
 		lp_pool_stop(p);
 }
 
+/* Under the pool's lock: its threads that are still inside a task which was given up. */
+static void count_stuck(struct lp_worker *w, void *n)
+{
+	*(unsigned *)n += w->stuck;
+}
+
 static void wait_for_pool(struct end *d, struct lp_pool *p)
 {
+	unsigned left = 0;
 	lp_lock(&p->lock);
 	bool any = p->threads > 0;
 	lp_unlock(&p->lock);
 	if (any && !wait_for(d, &p->ended.obj, d->last)) {
 		lp_lock(&p->lock);
-		unsigned left = p->threads;
+		left = p->threads;
 		lp_unlock(&p->lock);
-		if (left)
-			fprintf(stderr, "lua-pool: %u thread%s of pool '%s' did not end and %s abandoned\n", left,
-				left == 1 ? "" : "s", p->opt.name, left == 1 ? "is" : "are");
 	}
+	lp_pool_each_worker(p, count_stuck, &left);
+	if (left)
+		fprintf(stderr, "lua-pool: %u thread%s of pool '%s' did not end and %s abandoned\n", left,
+			left == 1 ? "" : "s", p->opt.name, left == 1 ? "is" : "are");
 	if (!lp_this_worker())
 		lp_pool_reap(p);
 	lp_worker_close_inliners(p);
