@@ -20,6 +20,7 @@ static void forget_threads(struct lp_pool *p)
 	lp_queue_init(&p->queue);
 	lp_semaphore_init(&p->room, &lp_semaphore_class, p->opt.queue_limit);
 	atomic_init(&p->active, 0);
+	atomic_init(&p->waiting, 0);
 	atomic_init(&p->searching, 0);
 	atomic_init(&p->tombstones, 0);
 	atomic_init(&p->lock.word, 0);
@@ -29,7 +30,7 @@ static void forget_threads(struct lp_pool *p)
 	lp_list_init(&p->inliners);
 	lp_list_init(&p->serving);
 	lp_list_init(&p->helpers);
-	p->threads = p->idle_count = p->in_use = p->apart = 0;
+	p->threads = p->idle_count = p->leaving = p->in_use = p->apart = 0;
 	atomic_init(&p->lost, 0);
 	atomic_init(&p->hopeless, false);
 	p->no_thread_until = 0;
@@ -244,7 +245,7 @@ void lp_pool_cancel_all(struct lp_pool *p)
 bool lp_pool_full(struct lp_pool *p)
 {
 	lp_lock(&p->lock);
-	bool full = p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until);
+	bool full = p->threads - p->leaving >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until);
 	lp_unlock(&p->lock);
 	return full;
 }

@@ -64,6 +64,7 @@ struct lp_pool {
 	struct lp_semaphore room;        /* queue_limit: what is left of it */
 
 	_Alignas(64) _Atomic uint32_t active;
+	_Atomic uint32_t waiting;        /* threads that have given their permits up; between two steps in neither count */
 	_Atomic uint32_t searching;
 	_Atomic uint32_t limit;          /* permits: opt.workers, after resize */
 	_Atomic int32_t tombstones;      /* entries of the queue that wait no more; for moments less */
@@ -78,6 +79,7 @@ struct lp_pool {
 	uint32_t resizes;                /* [lock] how many there were */
 	uint64_t places;                 /* [lock] how often a worker was put into one of those lists */
 	unsigned threads, idle_count;    /* [lock] */
+	unsigned leaving;                /* [lock] of the threads: they will look at no queue again */
 	unsigned in_use;                 /* [lock] how many serve; also while one could not be made */
 	lp_time no_thread_until;         /* [lock] a thread could not be started: not again before */
 	unsigned apart;                  /* [lock] stuck threads that others stand in for: not in `threads`, no permit */

@@ -30,7 +30,11 @@ static struct lp_worker *take_idle(struct lp_pool *p)
 static struct lp_parker *call_helper(struct lp_pool *p)
 {
 	struct lp_link *l = p->helpers.next;
-	if (l == &p->helpers || (lp_entry(l, struct lp_worker, helper_link)->late && atomic_load(&p->active) > p->lost))
+	if (l == &p->helpers)
+		return NULL;
+	/* A thread that neither waits nor works is about to park, and looks at the queue after that. */
+	bool all_wait = atomic_load(&p->active) <= p->lost && atomic_load(&p->waiting) + p->leaving >= p->threads;
+	if (lp_entry(l, struct lp_worker, helper_link)->late && !all_wait)
 		return NULL;
 	struct lp_worker *w = lp_entry(l, struct lp_worker, helper_link);
 	lp_list_remove(l);
@@ -106,7 +110,7 @@ bool lp_pool_kick(struct lp_pool *p)
 		lp_unpark(parker);
 		return true;
 	}
-	if (p->stopping || p->threads >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until)) {
+	if (p->stopping || p->threads - p->leaving >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until)) {
 		struct lp_parker *helper = call_helper(p);
 		lp_unlock(&p->lock);
 		if (helper)
@@ -248,10 +252,18 @@ void lp_pool_settle(struct lp_pool *p)
 		lp_pool_dismiss(p);
 }
 
+/* Under the lock: it will look at no queue again. */
+static void leaves_now(struct lp_pool *p, struct lp_worker *w)
+{
+	w->leaves = true;
+	p->leaving++;
+}
+
 enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 {
 	lp_lock(&p->lock);
 	if (p->stopping || p->threads > p->opt.max_threads) { /* too many: one that was stuck has come back */
+		leaves_now(p, w);
 		lp_unlock(&p->lock);
 		if (atomic_exchange(&w->counted, false)) {
 			atomic_fetch_sub(&p->active, 1);
@@ -284,6 +296,8 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 			p->idle_count--;
 		}
 		bool woken = w->woken;
+		if (leaves || (taken && !woken))
+			leaves_now(p, w);
 		lp_unlock(&p->lock);
 		if (taken && woken) {
 			atomic_store(&w->counted, true);
@@ -305,6 +319,7 @@ void lp_pool_worker_exits(struct lp_pool *p, struct lp_worker *w)
 	if (!w->detaches)
 		lp_list_append(&p->exited, &w->link);
 	p->threads--;
+	p->leaving -= w->leaves;
 	bool last = p->draining && p->stopping && p->threads == 0;
 	lp_unlock(&p->lock);
 	if (last)

@@ -22,7 +22,9 @@ static void worker_block(struct lp_exec *e)
 		lp_pool_offer(w->pool, w, late);
 	if (!atomic_exchange(&w->counted, false))
 		return; /* the monitor took it, at this very moment: A4 */
+	w->waiting = true;
 	atomic_fetch_sub(&w->pool->active, 1);
+	atomic_fetch_add(&w->pool->waiting, 1);
 	if (!lp_pool_kick(w->pool))
 		lp_pool_stuck(w->pool);
 }
@@ -39,6 +41,9 @@ static void worker_unblock(struct lp_exec *e)
 		atomic_fetch_sub(&w->pool->active, 1);
 		lp_pool_kick(w->pool);
 	}
+	if (w->waiting)
+		atomic_fetch_sub(&w->pool->waiting, 1);
+	w->waiting = false;
 }
 
 /* ---- birth and death ---- */

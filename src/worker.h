@@ -73,6 +73,8 @@ struct lp_worker {
 	uint64_t place;              /* [pool lock] the order of `workers` and of `serving` */
 	struct lp_link idle_link;    /* [pool lock] */
 	struct lp_link helper_link;  /* [pool lock] linked: it waits, and may be called */
+	bool leaves;                 /* [pool lock] counted in the pool's `leaving` */
+	bool waiting;                /* [worker] counted in the pool's `waiting` */
 	bool offers;                 /* [worker] that was done, and has not been taken back */
 	bool late;                   /* [pool lock] it is called only when all others wait */
 };

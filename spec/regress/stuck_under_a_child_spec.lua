@@ -121,3 +121,28 @@ describe("a task that waits for the first of its children", function()
 		end
 	end
 end)
+
+describe("a thread that is about to leave", function()
+	it("is not counted on, and not counted: another one comes", function()
+		local hold, leaves, go = pool.event(), pool.event(), pool.event()
+		local p = pool.new { workers = 2, max_threads = 2, idle_timeout = 0.01, on_error = false, finish = function()
+			leaves:set()
+			hold:wait()
+		end }
+		local meet = pool.barrier(2)
+		local f = p:async(function()
+			meet:wait()
+			go:wait()
+			return collectors.any(pool.event())
+		end)
+		p:async(function() meet:wait() end):await() -- its thread has nothing to do then
+		assert.is_true(leaves:wait(LIMIT))
+		go:set()
+		local ended = f:wait(LIMIT)
+		hold:set()
+		if not ended then p:cancel_all() end
+		assert.is_true(p:close(LIMIT))
+		assert.is_true(ended)
+		assert.same({ 2, "quick", "slow" }, { f:await() })
+	end)
+end)
