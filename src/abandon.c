@@ -186,13 +186,14 @@ void lp_abandon_why_stuck(struct lp_pool *p, char *text, size_t size)
 static bool put_text(struct lp_msg *m, const char *text)
 {
 	uint64_t n = strlen(text);
-	if (!lp_msg_room(m, 9 + n))
+	if (!lp_msg_room(m, 13 + n))
 		return false;
 	unsigned char *at = m->data + m->len;
 	*at = LP_TLONG;
-	memcpy(at + 1, &n, 8);
-	memcpy(at + 9, text, n);
-	m->len += 9 + n;
+	memset(at + 1, 0xff, 4); /* LP_NO_ORDINAL */
+	memcpy(at + 5, &n, 8);
+	memcpy(at + 13, text, n);
+	m->len += 13 + n;
 	m->nvalues++;
 	return true;
 }
