@@ -36,6 +36,8 @@ local function prelude(config, core)
 		end
 	end
 
+	local loaded, standard, lost = package and package.loaded, {}, core.lost
+
 	-- What a task calls protected does not catch the end of the task itself.
 	core.rawpcall, core.rawxpcall = pcall, xpcall
 	if core.install_protected then
@@ -84,7 +86,7 @@ local function prelude(config, core)
 
 	-- A module that is stopped half-way through its loading would be lost to this state (LuaJIT refuses it ever after).
 	if require then
-		local require0, loaded, shield, check = require, package.loaded, core.shield, core.check_cancel
+		local require0, shield, check = require, core.shield, core.check_cancel
 		if not shield then
 			local rawpcall, begin, finish, raise = core.rawpcall, core.scope_begin, core.scope_end, error
 			local function after(scope, ok, ...)
@@ -102,6 +104,10 @@ local function prelude(config, core)
 			local module = loaded[name]
 			-- LuaJIT marks what is being loaded with a light userdata.
 			if module and type(module) ~= "userdata" then return module end
+			if module == nil and standard[name] ~= nil then -- somebody has emptied package.loaded
+				lost()
+				return standard[name]
+			end
 			return checked(shield(require0, name))
 		end
 	end
@@ -134,7 +140,7 @@ local function prelude(config, core)
 		local keep = {}
 		for _, name in ipairs(config.libs) do keep[name] = true end
 		-- What is not listed is not there, in whatever place: `module` takes what package.loaded has, `require` what is preloaded.
-		local loaded, preload = package.loaded, package.preload
+		local preload = package.preload
 		for _, name in ipairs { "package", "coroutine", "table", "io", "os", "string", "math", "utf8", "debug", "bit", "jit", "ffi" } do
 			if not keep[name] then
 				_G[name] = nil
@@ -154,6 +160,31 @@ local function prelude(config, core)
 			for _, name in ipairs { "dofile", "loadfile", "load", "loadstring", "collectgarbage" } do _G[name] = nil end
 		end
 	end
+	if debug then
+		-- Lua itself crashes when its registry has been emptied, and so do C functions whose upvalues and variables are not
+		-- what they left there.
+		debug.getregistry = core.registry
+		local setupvalue, setlocal, getinfo = debug.setupvalue, debug.setlocal, debug.getinfo
+		local function is_c(info) return info ~= nil and info.what == "C" end
+		debug.setupvalue = function(f, ...)
+			if type(f) == "function" and is_c(getinfo(f, "S")) then return nil end
+			return setupvalue(f, ...)
+		end
+		debug.setlocal = function(thread, level, ...)
+			if type(thread) == "thread" then
+				if type(level) == "number" and is_c(getinfo(thread, level, "S")) then return nil end
+				return (setlocal(thread, level, ...))
+			end
+			if type(thread) ~= "number" then return setlocal(thread, level, ...) end
+			if is_c(getinfo(thread + 1, "S")) then return nil end
+			return (setlocal(thread + 1, level, ...)) -- our own level is one
+		end
+	end
+	-- What a task may have emptied by the time that something is to come by its name.
+	if loaded then
+		for name, module in pairs(loaded) do standard[name] = module end
+	end
+	core.keep_standard(standard)
 	if config.init then config.init() end
 	return config.finish, config.on_error
 end

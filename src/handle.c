@@ -41,9 +41,9 @@ static int methods_index(lua_State *L)
 	if (!lua_toboolean(L, lua_upvalueindex(1))) {
 		lua_pushboolean(L, 1);
 		lua_replace(L, lua_upvalueindex(1));
-		lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-		lua_getfield(L, -1, "_G");
-		if (lua_istable(L, -1) && lua_getfield(L, -1, "require") == LUA_TFUNCTION) {
+		lua_pushglobaltable(L);
+		lua_pushliteral(L, "require");
+		if (lua_rawget(L, -2) == LUA_TFUNCTION) {
 			lua_pushliteral(L, "lua-pool");
 			int status = lua_pcall(L, 1, 0, 0); /* without it the method is not there, that is all ... */
 			if (status != LUA_OK && (status == LUA_ERRMEM || lp_ends_actor(L, -1))) { /* ... but this passes */

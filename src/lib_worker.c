@@ -203,10 +203,66 @@ static int from_cpointer(lua_State *L)
 	return 1;
 }
 
+/* registry() -> what debug.getregistry gives in a worker: a table of what has a name there, which is Lua's and that of C
+ * modules. What it takes goes into the registry under a name; to empty it empties nothing else. */
+static int registry_newindex(lua_State *L)
+{
+	if (lua_type(L, 2) != LUA_TSTRING)
+		return luaL_error(L, "the registry of a worker takes values under names, not under a %s", luaL_typename(L, 2));
+	lua_settop(L, 3);
+	lua_pushvalue(L, 2);
+	lua_pushvalue(L, 3);
+	lua_rawset(L, 1);
+	lua_pushvalue(L, 2);
+	if (lua_rawget(L, LUA_REGISTRYINDEX) != LUA_TNIL && !lua_rawequal(L, -1, 3))
+		return luaL_error(L, "'%s' is in the registry already", lua_tostring(L, 2));
+	lua_settop(L, 3);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	return 0;
+}
+
+static int registry(lua_State *L)
+{
+	lua_settop(L, 0);
+	lua_newtable(L);
+	lua_pushnil(L);
+	while (lua_next(L, LUA_REGISTRYINDEX)) {
+		if (lua_type(L, 2) == LUA_TSTRING && strncmp(lua_tostring(L, 2), "lua-pool", 8) != 0) {
+			lua_pushvalue(L, 2);
+			lua_insert(L, -2);
+			lua_rawset(L, 1);
+		} else {
+			lua_pop(L, 1);
+		}
+	}
+	lua_newtable(L);
+	lua_pushcfunction(L, registry_newindex);
+	lua_setfield(L, -2, "__newindex");
+	lua_setmetatable(L, 1);
+	return 1;
+}
+
+/* keep_standard(modules): those that a task may not lose to this state (names.c). */
+static int keep_standard(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &lp_standard_modules);
+	return 0;
+}
+
+/* lost(): package.loaded has been emptied: this state ends with its outermost task, and another one is opened. */
+static int lost(lua_State *L)
+{
+	lp_names_lost(lp_state(L)->values);
+	return 0;
+}
+
 void lp_open_worker(lua_State *L, int state)
 {
 	static const luaL_Reg functions[] = {{"print", worker_print}, {"alone", alone}, {"pin", pin}, {"seed", seed},
 		{"exit", worker_exit}, {"child", child}, {"opener", opener}, {"opened", opened}, {"execute", worker_execute}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
+		{"registry", registry}, {"keep_standard", keep_standard}, {"lost", lost},
 		{NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);

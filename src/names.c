@@ -371,13 +371,47 @@ size_t lp_names_looked(const struct lp_values *v)
 
 /* ---- receiving ---- */
 
+const char lp_standard_modules;
+
+void lp_names_lost(struct lp_values *v)
+{
+	v->lost = true;
+}
+
+bool lp_names_are_lost(const struct lp_values *v)
+{
+	return v->lost;
+}
+
+/* The module of this name, or nil. */
+static void push_module(lua_State *L, const char *name, size_t n)
+{
+	push_loaded(L);
+	if (!lua_istable(L, -1)) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+	}
+	lua_pushlstring(L, name, n);
+	lua_rawget(L, -2);
+	lua_remove(L, -2);
+	if (!lua_isnil(L, -1))
+		return;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &lp_standard_modules) != LUA_TTABLE) {
+		lua_pop(L, 1);
+		return;
+	}
+	lua_pushlstring(L, name, n);
+	lua_rawget(L, -2);
+	lua_replace(L, -3);
+	lua_pop(L, 1);
+	if (!lua_isnil(L, -1))
+		lp_names_lost(lp_values_open(L));
+}
+
 void lp_push_named(lua_State *L, const char *module, size_t n, const char *field, size_t m)
 {
 	luaL_checkstack(L, 6, NULL);
-	push_loaded(L);
-	lua_pushlstring(L, module, n);
-	lua_rawget(L, -2);
-	lua_remove(L, -2);
+	push_module(L, module, n);
 	if (!lua_toboolean(L, -1)) {
 		lua_pop(L, 1);
 		if (lua_getglobal(L, "require") != LUA_TFUNCTION) {

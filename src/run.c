@@ -234,6 +234,8 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	int status = lua_pcall(L, 1, 0, top + 1);
 	w->running = before;
 	w->catching = catching;
+	if (lp_names_are_lost(w->state->values))
+		w->renew = true;
 	enum lp_task_state how = status == LUA_OK ? LP_DONE : failed(L, w, t, status);
 	lua_settop(L, top);
 	return how;
