@@ -288,16 +288,64 @@ static void cdata(struct dec *d)
 }
 #endif
 
-static void nested(struct dec *d, unsigned tag)
+static void compound(struct dec *d, unsigned tag)
 {
-	if (d->depth >= d->limit || !lua_checkstack(d->L, 12))
-		luaL_error(d->L, "nested deeper than %d levels", d->depth);
-	d->depth++;
 	switch (tag & ~(LP_MARK | LP_META)) {
 	case LP_TTABLE: table(d, tag); break;
 	case LP_TFUNCTION: function(d, tag); break;
 	case LP_TCUSTOM: custom(d, tag); break;
 	}
+}
+
+#if LP_LUAJIT
+/* As in encode.c: a C function has 8,000 places, so another goes on. */
+enum { LEVELS_OF_A_FUNCTION = 1000 };
+
+struct below {
+	struct dec *d;
+	unsigned tag;
+};
+
+/* (references, struct below) -> the value */
+static int go_on(lua_State *L)
+{
+	struct below *b = lua_touserdata(L, 2);
+	int refs = b->d->refs;
+	b->d->refs = refs ? 1 : 0;
+	compound(b->d, b->tag);
+	b->d->refs = refs;
+	return 1;
+}
+
+static void compound_below(struct dec *d, unsigned tag)
+{
+	struct below b = {d, tag};
+	lua_State *L = d->L;
+	if (d->refs && lua_isnil(L, d->refs)) {
+		lua_newtable(L);
+		lua_replace(L, d->refs);
+	}
+	lua_pushcfunction(L, go_on);
+	if (d->refs)
+		lua_pushvalue(L, d->refs);
+	else
+		lua_pushnil(L);
+	lua_pushlightuserdata(L, &b);
+	lua_call(L, 2, 1);
+}
+#endif
+
+static void nested(struct dec *d, unsigned tag)
+{
+	if (d->depth >= d->limit || !lua_checkstack(d->L, 12))
+		luaL_error(d->L, "nested deeper than %d levels", d->depth);
+	d->depth++;
+#if LP_LUAJIT
+	if (d->depth % LEVELS_OF_A_FUNCTION == 0)
+		compound_below(d, tag);
+	else
+#endif
+		compound(d, tag);
 	d->depth--;
 }
 
@@ -403,9 +451,8 @@ int lp_decode(lua_State *L, struct lp_values *v, const struct lp_msg *m)
 		return luaL_error(L, "too many values (%d)", (int)n);
 	if (v->pins && lp_pins_dead(v->pins))
 		lp_pins_sweep(L, v->pins);
-	size_t levels = m->len > 64 ? lp_stack_left() / LP_FRAME : 64;
 	struct dec d = {.L = L, .v = v, .m = m, .p = m->data, .end = m->data + m->len, .budget = m->len,
-		.limit = levels < 2 * LP_DEPTH_MAX ? (int)levels : 2 * LP_DEPTH_MAX};
+		.limit = m->len > 64 ? lp_depth_left(2 * LP_DEPTH_MAX) : 64};
 	/* The place of the references lies below the values, and is taken away when they are complete. */
 	if (m->nrefs) {
 		lua_pushnil(L);

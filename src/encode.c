@@ -255,6 +255,46 @@ bool lp_enc_search(struct enc *e, int index, bool fields, bool must)
 
 /* ---- any value ---- */
 
+#if LP_LUAJIT
+/* LuaJIT gives a C function 8,000 places on the stack, and a level takes two or more of them: so every thousand levels
+ * another function goes on. */
+enum { LEVELS_OF_A_FUNCTION = 1000 };
+
+struct below {
+	struct enc *e;
+	bool (*put)(struct enc *e, int index);
+	bool ok;
+};
+
+/* (value, keep, struct below) -> nothing, or reason and path. */
+static int go_on(lua_State *L)
+{
+	struct below *b = lua_touserdata(L, 3);
+	struct lp_scratch *s = b->e->s;
+	int keep = s->keep;
+	s->keep = 2;
+	b->ok = b->put(b->e, 1);
+	s->keep = keep;
+	return b->ok ? 0 : 2;
+}
+
+static bool put_below(struct enc *e, bool (*put)(struct enc *e, int index), int index)
+{
+	struct below b = {e, put, false};
+	lua_State *L = e->L;
+	if (lua_isnil(L, e->s->keep)) { /* both functions keep in the same table */
+		lua_newtable(L);
+		lua_replace(L, e->s->keep);
+	}
+	lua_pushcfunction(L, go_on);
+	lua_pushvalue(L, index);
+	lua_pushvalue(L, e->s->keep);
+	lua_pushlightuserdata(L, &b);
+	lua_call(L, 3, LUA_MULTRET);
+	return b.ok;
+}
+#endif
+
 static bool deeper(struct enc *e, bool (*put)(struct enc *e, int index), int index)
 {
 	if (e->depth >= e->limit || !lua_checkstack(e->L, 16)) {
@@ -262,7 +302,11 @@ static bool deeper(struct enc *e, bool (*put)(struct enc *e, int index), int ind
 		return lp_enc_refuse(e);
 	}
 	e->depth++;
+#if LP_LUAJIT
+	bool ok = e->depth % LEVELS_OF_A_FUNCTION == 0 ? put_below(e, put, index) : put(e, index);
+#else
 	bool ok = put(e, index);
+#endif
 	e->depth--;
 	return ok;
 }
@@ -338,8 +382,7 @@ static bool prepare(struct enc *e)
 	if (!lua_checkstack(L, 32))
 		return false;
 	e->top = lua_gettop(L);
-	size_t levels = lp_stack_left() / LP_FRAME;
-	e->limit = levels < LP_DEPTH_MAX ? (int)levels : LP_DEPTH_MAX;
+	e->limit = lp_depth_left(LP_DEPTH_MAX);
 	if (e->v->in_user_code)
 		e->s = push_scratch(L);
 	lp_map_clear(&e->s->map);

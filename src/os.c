@@ -299,6 +299,23 @@ void lp_thread_nice(int steps)
 
 static _Thread_local char *stack_low, *stack_high;
 
+extern void *__libc_stack_end __attribute__((weak)); /* glibc's */
+
+/* glibc asks /proc where the main thread's stack lies; this is for where there is none. The stack grows down from its end as
+ * far as the limit says, and no further than what most systems set where there is no limit. */
+static void main_stack(void **low, size_t *size)
+{
+	enum { USUAL = 8 << 20, MARGIN = 256 << 10 /* the arguments above, the guard below */ };
+	struct rlimit limit;
+	if (!&__libc_stack_end || !__libc_stack_end || getrlimit(RLIMIT_STACK, &limit) < 0)
+		return;
+	size_t n = limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > USUAL ? USUAL : (size_t)limit.rlim_cur;
+	if (n <= MARGIN)
+		return;
+	*size = n - MARGIN;
+	*low = (char *)__libc_stack_end - *size;
+}
+
 size_t lp_stack_left(void)
 {
 	char here;
@@ -309,6 +326,8 @@ size_t lp_stack_left(void)
 		if (pthread_getattr_np(pthread_self(), &attr) == 0) {
 			pthread_attr_getstack(&attr, &low, &size);
 			pthread_attr_destroy(&attr);
+		} else if (getpid() == (pid_t)syscall(SYS_gettid)) {
+			main_stack(&low, &size);
 		}
 		stack_low = low;
 		stack_high = stack_low + size;

@@ -110,6 +110,15 @@ struct lp_values {
 	struct lp_pins *pins;   /* large strings that messages have; NULL: none can be pinned */
 };
 
+/* How many levels the C stack has room for. Where nobody knows how much is left (a stack that is not the thread's
+ * own), there is room for some. */
+static inline int lp_depth_left(int most)
+{
+	enum { UNKNOWN = 100 };
+	size_t left = lp_stack_left(), levels = left ? left / LP_FRAME : UNKNOWN;
+	return levels < (size_t)most ? (int)levels : most;
+}
+
 /* ---- numbers.c ---- */
 /* Sets elements at … at + n - 1 of the new table on top to numbers from a block; false: it has no room for them in its array
  * part, or that is not known. */
