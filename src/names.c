@@ -373,14 +373,15 @@ size_t lp_names_looked(const struct lp_values *v)
 
 const char lp_standard_modules;
 
-void lp_names_lost(struct lp_values *v)
+void lp_names_watch(struct lp_values *v, bool *lost)
 {
-	v->lost = true;
+	v->lost = lost;
 }
 
-bool lp_names_are_lost(const struct lp_values *v)
+void lp_names_lost(struct lp_values *v)
 {
-	return v->lost;
+	if (v->lost)
+		*v->lost = true;
 }
 
 /* The module of this name, or nil. */

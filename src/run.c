@@ -14,8 +14,18 @@
 #include "values.h"
 #include "worker.h"
 
-/* Pushes one of the functions at the end of this file; never raises (worker.h). */
-static void push_function(lua_State *L, struct lp_worker *w, enum lp_run_function which);
+static const lua_CFunction functions[LP_RUN_FUNCTIONS]; /* at the end of this file */
+
+/* Pushes one of them; never raises (worker.h). */
+static inline void push_function(lua_State *L, struct lp_worker *w, enum lp_run_function which)
+{
+#if LP_LUAJIT
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->functions[which]);
+#else
+	(void)w;
+	lua_pushcfunction(L, functions[which]);
+#endif
+}
 
 static struct lp_task *running(struct lp_worker *w)
 {
@@ -234,8 +244,6 @@ static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 	int status = lua_pcall(L, 1, 0, top + 1);
 	w->running = before;
 	w->catching = catching;
-	if (lp_names_are_lost(w->state->values))
-		w->renew = true;
 	enum lp_task_state how = status == LUA_OK ? LP_DONE : failed(L, w, t, status);
 	lua_settop(L, top);
 	return how;
@@ -410,16 +418,6 @@ static const lua_CFunction functions[LP_RUN_FUNCTIONS] = {[LP_RUN_HANDLER] = tas
 	[LP_RUN_COROUTINE] = coroutine_body,
 #endif
 };
-
-static void push_function(lua_State *L, struct lp_worker *w, enum lp_run_function which)
-{
-#if LP_LUAJIT
-	lua_rawgeti(L, LUA_REGISTRYINDEX, w->functions[which]);
-#else
-	(void)w;
-	lua_pushcfunction(L, functions[which]);
-#endif
-}
 
 void lp_run_open(lua_State *L, struct lp_worker *w)
 {

@@ -55,10 +55,10 @@ void lp_go_home(lua_State *L, struct lp_values *v);
 #endif
 
 /* In a worker: the registry key of the table of modules that package.loaded had when the state was opened. A task may have
- * emptied package.loaded: then they are taken from there, and `lost` is true from then on. */
+ * emptied package.loaded: then they are taken from there, and *lost becomes true. */
 extern const char lp_standard_modules;
+void lp_names_watch(struct lp_values *v, bool *lost);
 void lp_names_lost(struct lp_values *v);
-bool lp_names_are_lost(const struct lp_values *v);
 
 /* A message of so many bytes came or went: LuaJIT's collector counts its steps by allocations, however large, and would
  * let some forty large strings pile up before it is round. Does nothing on Lua 5.4. Never raises. */

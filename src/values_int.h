@@ -101,7 +101,7 @@ struct lp_values {
 	} verified[LP_VERIFIED];
 	size_t looked;          /* how many entries of package.loaded, and of its modules, were looked at */
 	const void *globals;
-	bool lost;              /* a standard module was not in package.loaded any more */
+	bool *lost;             /* a standard module was not in package.loaded any more; NULL: nobody asks */
 #if LP_LUAJIT
 	const void *home;       /* the table of globals that the state was opened with, and a reference to it */
 	int home_ref;

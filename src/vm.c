@@ -60,7 +60,7 @@ static void *limited_alloc(void *ud, void *p, size_t old, size_t size)
 		return NULL;
 	}
 	size_t limit = w->pool->opt.memory_limit;
-	if (size > old && !w->nesting && ((limit && w->memory - old + size > limit) || lp_fault()))
+	if (size > old && !(nested && w->nesting) && ((limit && w->memory - old + size > limit) || lp_fault()))
 		return NULL;
 	void *q = nested ? nest_realloc(w, p, old, size) : realloc(p, size);
 	if (q)
@@ -120,6 +120,7 @@ static int vm_setup(lua_State *L)
 	w->state->L = L;
 	w->state->exec = &w->exec;
 	w->state->worker = w;
+	lp_names_watch(w->state->values, &w->renew);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, "_PRELOAD");
 	lua_pushcfunction(L, lp_open_core);
 	lua_setfield(L, -2, "lua-pool.core");
