@@ -37,7 +37,7 @@ local function check(log)
 end
 
 for what, run in pairs {
-	["a deadline"] = { nil, function(fn, ...) return select(2, pcall(require "lua-pool".deadline, 0.01, fn, ...)) end },
+	["a deadline"] = { nil, function(fn, ...) return select(2, pcall(require "lua-pool".deadline, 0.3, fn, ...)) end },
 	["task_timeout"] = { 0.3, function(fn, ...) return fn(...) end },
 } do
 	describe(what, function()
