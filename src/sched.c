@@ -286,8 +286,8 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	for (;;) {
 		lp_lock(&p->lock);
 		bool taken = !lp_linked(&w->idle_link);
-		/* Asked anew each time: a resize, and each thread that leaves, change the answer. */
-		bool stays = p->opt.idle_timeout == LP_FOREVER && p->threads <= atomic_load(&p->limit);
+		/* Asked anew each time: a resize, and each thread that leaves, change the answer; those on their way out count no more. */
+		bool stays = p->opt.idle_timeout == LP_FOREVER && p->threads - p->leaving <= atomic_load(&p->limit);
 		lp_time until = stays ? LP_FOREVER : leave_at;
 		bool leaves = !taken && (p->stopping || (until != LP_FOREVER && lp_now() >= until));
 		bool looks = !taken && !leaves && w->look_again != LP_FOREVER && lp_now() >= w->look_again;
