@@ -1,17 +1,19 @@
 # lua-pool: build, test, install. `make help` lists the targets.
 #
 # One shared object per Lua: build/5.4/lua-pool/core.so, build/jit/lua-pool/core.so. Variants with
-# other flags (SAN=address, SAN=thread, FAULTS=1, TAG=...) have build folders of their own, so
+# other flags (SAN=address, SAN=thread, FAULTS=1, CHECK=1, TAG=...) have build folders of their own, so
 # that none ever links another's objects. New files in src/, lua-pool/ and spec/ are found by
 # themselves.
 #
 #   LUA=5.4|jit    which Lua (5.4)             SAN=address|thread  a sanitizer build
 #   FAULTS=1       allocations that can fail   WERROR=1            warnings are errors
+#   CHECK=1        locks, their order and invariants are looked at (src/lock.h)
 #   DEPS=no        install nothing, only say what is missing       V=1   show the commands
 
 LUA     = 5.4
 SAN     =
 FAULTS  =
+CHECK   =
 WERROR  =
 TAG     =
 DEPS    ?= yes
@@ -53,7 +55,7 @@ ifneq ($(filter-out address thread,$(SAN)),)
 $(error SAN=$(SAN) is not known: SAN=address or SAN=thread)
 endif
 
-VARIANT := $(FLAVOUR)$(if $(SAN),-$(SAN))$(if $(FAULTS),-faults)$(if $(TAG),-$(TAG))
+VARIANT := $(FLAVOUR)$(if $(SAN),-$(SAN))$(if $(FAULTS),-faults)$(if $(CHECK),-check)$(if $(TAG),-$(TAG))
 BUILD   := build/$(VARIANT)
 OBJ     := $(BUILD)/obj
 
@@ -84,7 +86,7 @@ ifeq ($(SAN),thread)
 WARN  += $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),,-Wno-tsan)
 endif
 OURS   = -std=gnu11 -fPIC -fvisibility=hidden -ftls-model=initial-exec -pthread \
-         $(WARN) $(SAN_FLAGS) $(if $(FAULTS),-DLP_FAULTS) $(LUA_CFLAGS)
+         $(WARN) $(SAN_FLAGS) $(if $(FAULTS),-DLP_FAULTS) $(if $(CHECK),-DLP_CHECK) $(LUA_CFLAGS)
 COMPILE = $(CC) $(CFLAGS) $(OURS) $(CPPFLAGS) -MMD -MP
 
 # ---- files ----

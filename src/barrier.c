@@ -93,7 +93,7 @@ struct lp_barrier *lp_barrier_new(uint32_t size)
 	if (!b)
 		return NULL;
 	lp_obj_init(&b->obj, &lp_barrier_class);
-	atomic_init(&b->lock.word, 0);
+	lp_lock_init(&b->lock, LP_RANK_BARRIER);
 	b->size = size;
 	atomic_init(&b->here, 0);
 	lp_list_init(&b->waiters);

@@ -7,6 +7,8 @@
  * puts it in or takes it out holds a count, so neither end is ever the last. */
 static void put_in(struct lp_channel *ch, struct lp_packet *p)
 {
+	lp_assert_held(&ch->lock);
+	lp_assert(ch->last && !*ch->last);
 	for (uint32_t i = 0; i < p->msg.nobjs; i++)
 		if (p->msg.objs[i] == &ch->obj)
 			lp_release(ch);
@@ -18,6 +20,8 @@ static void put_in(struct lp_channel *ch, struct lp_packet *p)
 
 static struct lp_packet *take_out(struct lp_channel *ch)
 {
+	lp_assert_held(&ch->lock);
+	lp_assert(ch->first && lp_channel_len(ch) > 0);
 	struct lp_packet *p = ch->first;
 	if (!(ch->first = p->next))
 		ch->last = &ch->first;
@@ -32,6 +36,8 @@ static struct lp_packet *take_out(struct lp_channel *ch)
 
 static void enter(struct lp_channel *ch, struct lp_node *n)
 {
+	lp_assert_held(&ch->lock);
+	lp_assert(!lp_linked(&n->link));
 	ch->stuck += (n->op & LP_CHANNEL_ONLY) != 0;
 	lp_list_append(n->op & LP_CHANNEL_SEND ? &ch->senders : &ch->receivers, &n->link);
 }
@@ -44,6 +50,7 @@ static void left(struct lp_channel *ch, struct lp_node *n)
 /* The first of the queue that has not left meanwhile, claimed; NULL: none. */
 static struct lp_node *claim_first(struct lp_channel *ch, struct lp_link *queue)
 {
+	lp_assert_held(&ch->lock);
 	while (!lp_list_empty(queue)) {
 		struct lp_node *n = lp_entry(queue->next, struct lp_node, link);
 		left(ch, n);
@@ -95,6 +102,7 @@ static void close_all(struct lp_channel *ch, struct lp_wakes *w)
  * could add a count meanwhile, and none of them runs. */
 static bool given_up(struct lp_channel *ch)
 {
+	lp_assert_held(&ch->lock);
 	if (!ch->stuck || ch->source || lp_channel_closed(ch) || atomic_load(&ch->obj.refs) != ch->stuck)
 		return false;
 	/* One that was cancelled is about to go on, and may send. It has a handle: it will look again. */
@@ -163,6 +171,8 @@ static bool channel_take(struct lp_obj *o, struct lp_node *n)
  * by another object. */
 static bool meet(struct lp_channel *ch, struct lp_node *n, struct lp_wakes *w)
 {
+	lp_assert_held(&ch->lock);
+	lp_assert(ch->capacity == 0);
 	bool sends = n->op & LP_CHANNEL_SEND;
 	struct lp_link *queue = sends ? &ch->receivers : &ch->senders;
 	for (struct lp_link *l = queue->next, *next; l != queue; l = next) {
@@ -326,7 +336,7 @@ struct lp_channel *lp_channel_new(size_t capacity)
 	if (!ch)
 		return NULL;
 	lp_obj_init(&ch->obj, &lp_channel_class);
-	atomic_init(&ch->lock.word, 0);
+	lp_lock_init(&ch->lock, LP_RANK_CHANNEL);
 	ch->capacity = capacity;
 	atomic_init(&ch->len, 0);
 	atomic_init(&ch->closed, false);

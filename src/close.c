@@ -12,7 +12,7 @@
 #define STUCK_AFTER LP_SECOND /* how long a cancelled task may take to end before it is given up */
 #define LEAVES_WITHIN (LP_SECOND / 10) /* and a thread that has no task any more */
 
-static lp_mutex default_lock;
+static lp_mutex default_lock = LP_MUTEX_INIT(LP_RANK_DEFAULT_POOL);
 static struct lp_pool *default_pool; /* [default_lock] counted */
 static _Atomic uint32_t exit_generation;     /* the process that registered the exit handler */
 
@@ -25,8 +25,8 @@ static void forget_default(void)
 
 __attribute__((constructor)) static void close_open(void)
 {
-	lp_fork_guard(&default_lock);
-	lp_fork_child(forget_default);
+	lp_fork_guard(&default_lock, LP_RANK_DEFAULT_POOL);
+	lp_fork_child(LP_RANK_DEFAULT_POOL, forget_default);
 }
 
 struct lp_pool *lp_default_pool(void)
@@ -83,6 +83,7 @@ static void begin_end(struct end *d)
 	d->number = atomic_fetch_add(&ends, 1) + 1;
 	lp_actor_init(&d->actor);
 	d->exec.actor = &d->actor;
+	lp_lock_init(&d->exec.place_lock, LP_RANK_PLACE);
 	lp_time now = lp_now(), longest = 0;
 	for (struct lp_pool *p = NULL; (p = lp_pool_after(p));)
 		if (p->opt.exit_timeout > longest)

@@ -13,12 +13,12 @@
 
 enum { BUCKETS = 1024, LOADED_MAX = 1024, FACTORY_MAX = 150 /* upvalues: each is a local of the template */ };
 
-static lp_mutex registry_lock;
+static lp_mutex registry_lock = LP_MUTEX_INIT(LP_RANK_CODE);
 static struct lp_code *buckets[BUCKETS]; /* [registry_lock] counts are not held: entries leave when the last goes */
 
 __attribute__((constructor)) static void code_open(void)
 {
-	lp_fork_guard(&registry_lock);
+	lp_fork_guard(&registry_lock, LP_RANK_CODE);
 }
 
 static void code_destroy(struct lp_obj *o)

@@ -55,7 +55,7 @@ struct lp_condition *lp_condition_new(void)
 	if (!c)
 		return NULL;
 	lp_obj_init(&c->obj, &lp_condition_class);
-	atomic_init(&c->lock.word, 0);
+	lp_lock_init(&c->lock, LP_RANK_CONDITION);
 	lp_list_init(&c->waiters);
 	return c;
 }

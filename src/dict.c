@@ -1,7 +1,6 @@
 /* dict: see dict.h. This file: making and finding entries, limits, time, waiting. dict_ops.c: what users call. */
 #include "dict_int.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "account.h"
@@ -28,9 +27,10 @@ struct lp_blob *lp_blob_new(void)
 
 /* ---- all dicts: a fork must find their locks free ---- */
 
-static lp_mutex all_lock;
+static lp_mutex all_lock = LP_MUTEX_INIT(LP_RANK_DICTS);
 static struct lp_link all = {&all, &all}; /* [all_lock] */
 
+/* In the order of the list, and of each dict. */
 static void each_lock(void (*f)(lp_mutex *))
 {
 	for (struct lp_link *l = all.next; l != &all; l = l->next) {
@@ -40,34 +40,32 @@ static void each_lock(void (*f)(lp_mutex *))
 	}
 }
 
-static void fork_prepare(void)
+static void take_shards(void)
 {
-	lp_lock(&all_lock);
-	each_lock(lp_lock);
+	each_lock(lp_lock_next);
 }
 
-static void fork_parent(void)
+static void give_shards(void)
 {
 	each_lock(lp_unlock);
-	lp_unlock(&all_lock);
 }
 
-/* Those who wait, or sleep for a lock, are not here. */
-static void fork_child(void)
+/* A forked child: those who wait, or sleep for a lock, are not here. */
+static void free_shards(void)
 {
 	for (struct lp_link *l = all.next; l != &all; l = l->next) {
 		struct lp_dict *d = lp_entry(l, struct lp_dict, all);
 		for (unsigned i = 0; i < d->nshards; i++) {
 			lp_list_init(&d->shards[i].waiters);
-			atomic_store(&d->shards[i].lock.word, 0);
+			lp_lock_init(&d->shards[i].lock, LP_RANK_SHARD);
 		}
 	}
-	atomic_store(&all_lock.word, 0);
 }
 
 __attribute__((constructor)) static void dict_open(void)
 {
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	lp_fork_guard(&all_lock, LP_RANK_DICTS);
+	lp_fork_guards(LP_RANK_SHARD, take_shards, give_shards, free_shards);
 }
 
 /* ---- keys ---- */
@@ -136,6 +134,7 @@ size_t lp_dict_entry_size(const struct lp_dict_key *key, const struct lp_dict_va
 
 void lp_dict_unlink(struct lp_dict *d, struct lp_shard *s, struct lp_entry *e, struct lp_entry **garbage)
 {
+	lp_assert_held(&s->lock);
 	size_t size = lp_dict_entry_size(&e->key, &e->value);
 	*place_of(s, e) = e->next;
 	s->count--;
@@ -153,6 +152,7 @@ void lp_dict_unlink(struct lp_dict *d, struct lp_shard *s, struct lp_entry *e, s
 struct lp_entry *lp_dict_find(struct lp_dict *d, struct lp_shard *s, const struct lp_dict_key *key, uint64_t hash,
 	struct lp_entry **garbage)
 {
+	lp_assert_held(&s->lock);
 	if (s->nbuckets == 0)
 		return NULL;
 	for (struct lp_entry *e = s->buckets[hash & (s->nbuckets - 1)]; e; e = e->next) {
@@ -174,6 +174,7 @@ struct lp_entry *lp_dict_find(struct lp_dict *d, struct lp_shard *s, const struc
 
 void lp_dict_sweep(struct lp_dict *d, struct lp_shard *s, size_t buckets, struct lp_entry **garbage)
 {
+	lp_assert_held(&s->lock);
 	if (s->timed == 0)
 		return;
 	lp_time now = lp_now();
@@ -229,6 +230,7 @@ static void dict_dequeue(struct lp_obj *o, struct lp_node *n)
 
 void lp_dict_arrived(struct lp_shard *s, struct lp_entry *e, struct lp_wakes *wakes)
 {
+	lp_assert_held(&s->lock);
 	struct lp_link *next;
 	for (struct lp_link *l = s->waiters.next; l != &s->waiters; l = next) {
 		struct lp_node *n = lp_entry(l, struct lp_node, link);
@@ -296,6 +298,7 @@ struct lp_dict *lp_dict_new(const struct lp_dict_options *o)
 	}
 	d->shards = (struct lp_shard *)(void *)((char *)d->memory + (-(uintptr_t)d->memory & (align - 1)));
 	for (unsigned i = 0; i < d->nshards; i++) {
+		lp_lock_init(&d->shards[i].lock, LP_RANK_SHARD);
 		lp_list_init(&d->shards[i].by_use);
 		lp_list_init(&d->shards[i].waiters);
 	}

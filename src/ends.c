@@ -262,6 +262,7 @@ struct lp_ends *lp_ends_new(uint32_t n)
 		return NULL;
 	memset(e, 0, sizeof *e + n * sizeof *e->ends);
 	lp_obj_init(&e->obj, &lp_ends_class);
+	lp_lock_init(&e->lock, LP_RANK_ENDS);
 	lp_list_init(&e->waiters);
 	e->n = n;
 	e->order = (uint32_t *)(void *)&e->ends[n];

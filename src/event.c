@@ -43,7 +43,7 @@ const struct lp_class lp_event_class = {
 void lp_event_init(struct lp_event *e, const struct lp_class *cls)
 {
 	lp_obj_init(&e->obj, cls);
-	atomic_init(&e->lock.word, 0);
+	lp_lock_init(&e->lock, LP_RANK_EVENT);
 	atomic_init(&e->set, false);
 	lp_list_init(&e->waiters);
 }

@@ -192,6 +192,7 @@ struct lp_file *lp_file_new(const char *path, size_t len)
 		return NULL;
 	memset(f, 0, sizeof *f);
 	lp_obj_init(&f->obj, &lp_file_class);
+	lp_lock_init(&f->lock, LP_RANK_FILE);
 	lp_list_init(&f->waiters);
 	f->fd = -1;
 	f->path_len = len;
@@ -229,7 +230,7 @@ int lp_file_adopt(struct lp_file *f, int fd, const struct stat *checked)
 static void renew(struct lp_file *f)
 {
 	int fd = -1;
-	atomic_store(&f->lock.word, 0);
+	lp_lock_init(&f->lock, LP_RANK_FILE);
 	lp_list_init(&f->waiters);
 	f->inside = 0;
 	f->taken = false;

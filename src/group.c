@@ -18,6 +18,7 @@
 /* Under the lock. Out of memory: t will be run by the pool alone. */
 static void note_pending(struct lp_group *g, struct lp_task *t)
 {
+	lp_assert_held(&g->lock);
 	if (g->end == g->capacity && g->first > g->capacity / 2) {
 		memmove(g->pending, g->pending + g->first, (g->end - g->first) * sizeof *g->pending);
 		g->end -= g->first;
@@ -36,6 +37,7 @@ static void note_pending(struct lp_group *g, struct lp_task *t)
 /* Under the lock: the oldest that is noted, if it has begun (its count is the caller's) or if any will do. */
 static struct lp_task *take_noted(struct lp_group *g, bool begun)
 {
+	lp_assert_held(&g->lock);
 	if (g->first == g->end || (begun && lp_task_state(g->pending[g->first]) == LP_PENDING))
 		return NULL;
 	struct lp_task *t = g->pending[g->first++];
@@ -70,6 +72,7 @@ void lp_group_put_back(struct lp_group *g, struct lp_task *t)
 
 static void hold(struct lp_group *g, struct lp_task *t)
 {
+	lp_assert_held(&g->lock);
 	atomic_store(&t->place, LP_HELD);
 	t->next = NULL;
 	*g->held_end = lp_retain(t);
@@ -80,6 +83,8 @@ static void hold(struct lp_group *g, struct lp_task *t)
 /* Under the lock: the first of those that are held back, and its count. */
 static struct lp_task *take_held(struct lp_group *g)
 {
+	lp_assert_held(&g->lock);
+	lp_assert((g->nheld == 0) == (g->held == NULL));
 	struct lp_task *t = g->held;
 	if (!t)
 		return NULL;
@@ -143,6 +148,7 @@ bool lp_group_join(struct lp_group *g, struct lp_task *t)
 
 static void wake_waiters(struct lp_group *g, struct lp_wakes *w)
 {
+	lp_assert_held(&g->lock);
 	while (!lp_list_empty(&g->waiters)) {
 		struct lp_node *n = lp_entry(g->waiters.next, struct lp_node, link);
 		if (lp_claim(n))
@@ -305,6 +311,7 @@ struct lp_group *lp_group_new(struct lp_pool *p, struct lp_token *parent, uint32
 	memset(g, 0, sizeof *g);
 	lp_token_init(&g->token, &lp_group_class, parent);
 	g->token.of_group = true;
+	lp_lock_init(&g->lock, LP_RANK_GROUP);
 	g->pool = lp_retain(p);
 	g->limit = limit;
 	g->ids = ids;

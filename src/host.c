@@ -1,7 +1,7 @@
 /* host: see host.h. */
 #include "host.h"
 
-static lp_mutex hosts_lock;
+static lp_mutex hosts_lock = LP_MUTEX_INIT(LP_RANK_HOSTS);
 static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */
 static uint64_t hosts_made;                     /* [hosts_lock] */
 
@@ -16,10 +16,10 @@ static void renew_hosts(void)
 		h->obj.generation = lp_generation;
 		atomic_store(&h->detached, 0);
 		atomic_store(&h->parker, NULL);
-		atomic_store(&h->lights_lock.word, 0);
-		atomic_store(&h->exec.place_lock.word, 0);
+		lp_lock_init(&h->lights_lock, LP_RANK_LIGHTS);
+		lp_lock_init(&h->exec.place_lock, LP_RANK_PLACE);
 		for (struct lp_link *k = h->lights.next; k != &h->lights; k = k->next)
-			atomic_store(&lp_entry(k, struct lp_exec, light)->place_lock.word, 0);
+			lp_lock_init(&lp_entry(k, struct lp_exec, light)->place_lock, LP_RANK_PLACE);
 		lp_event_init(&h->quiet, &lp_event_class);
 		lp_obj_set_part(&h->quiet.obj);
 	}
@@ -27,8 +27,8 @@ static void renew_hosts(void)
 
 __attribute__((constructor)) static void hosts_open(void)
 {
-	lp_fork_guard(&hosts_lock);
-	lp_fork_child(renew_hosts);
+	lp_fork_guard(&hosts_lock, LP_RANK_HOSTS);
+	lp_fork_child(LP_RANK_HOSTS, renew_hosts);
 }
 
 static void host_destroy(struct lp_obj *o)
@@ -50,6 +50,7 @@ struct lp_host *lp_host_new(void *L)
 	lp_obj_init(&h->obj, &host_class);
 	lp_actor_init(&h->actor);
 	h->exec = (struct lp_exec){.actor = &h->actor};
+	lp_lock_init(&h->exec.place_lock, LP_RANK_PLACE);
 	lp_list_init(&h->exec.suspended);
 	atomic_store(&h->actor.exec, &h->exec);
 	h->L = L;
@@ -64,7 +65,7 @@ struct lp_host *lp_host_new(void *L)
 	atomic_init(&h->detached, 0);
 	lp_event_init(&h->quiet, &lp_event_class);
 	lp_obj_set_part(&h->quiet.obj);
-	atomic_init(&h->lights_lock.word, 0);
+	lp_lock_init(&h->lights_lock, LP_RANK_LIGHTS);
 	lp_list_init(&h->lights);
 	lp_lock(&hosts_lock);
 	h->number = ++hosts_made;

@@ -5,7 +5,7 @@
 
 #include "os.h"
 
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_IDS);
 static uint64_t taken[LP_MOST_IDS / 64]; /* [lock] */
 static unsigned full;                    /* [lock] words before it have no free bit */
 
@@ -17,8 +17,8 @@ static void renew(void)
 
 __attribute__((constructor)) static void ids_open(void)
 {
-	lp_fork_guard(&lock);
-	lp_fork_child(renew);
+	lp_fork_guard(&lock, LP_RANK_IDS);
+	lp_fork_child(LP_RANK_IDS, renew);
 }
 
 unsigned lp_id_take(void)

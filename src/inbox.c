@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-static lp_mutex inboxes_lock;
+static lp_mutex inboxes_lock = LP_MUTEX_INIT(LP_RANK_INBOXES);
 static struct lp_inbox *inboxes;   /* [inboxes_lock] all, by next */
 static struct lp_inbox *free_ones; /* [inboxes_lock] by next_free */
 
@@ -12,7 +12,7 @@ static struct lp_inbox *free_ones; /* [inboxes_lock] by next_free */
 static void renew_inboxes(void)
 {
 	for (struct lp_inbox *i = inboxes; i; i = i->next) {
-		atomic_store(&i->lock.word, 0);
+		lp_lock_init(&i->lock, LP_RANK_INBOX);
 		atomic_store(&i->ready, NULL);
 		lp_notice_close(i->read_fd);
 		if (i->write_fd != i->read_fd)
@@ -23,8 +23,8 @@ static void renew_inboxes(void)
 
 __attribute__((constructor)) static void inboxes_open(void)
 {
-	lp_fork_guard(&inboxes_lock);
-	lp_fork_child(renew_inboxes);
+	lp_fork_guard(&inboxes_lock, LP_RANK_INBOXES);
+	lp_fork_child(LP_RANK_INBOXES, renew_inboxes);
 }
 
 struct lp_inbox *lp_inbox_new(void)
@@ -40,7 +40,7 @@ struct lp_inbox *lp_inbox_new(void)
 		return NULL;
 	atomic_init(&i->ready, NULL);
 	lp_list_init(&i->taken);
-	atomic_init(&i->lock.word, 0);
+	lp_lock_init(&i->lock, LP_RANK_INBOX);
 	i->read_fd = i->write_fd = -1;
 	lp_lock(&inboxes_lock);
 	i->next = inboxes;

@@ -21,7 +21,7 @@ struct place {
 };
 
 enum { BUCKETS = 256 };
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_NAMED);
 static struct place *buckets[BUCKETS]; /* [lock] counted */
 
 static void forget(void)
@@ -31,8 +31,8 @@ static void forget(void)
 
 __attribute__((constructor)) static void named_open(void)
 {
-	lp_fork_guard(&lock);
-	lp_fork_child(forget);
+	lp_fork_guard(&lock, LP_RANK_NAMED);
+	lp_fork_child(LP_RANK_NAMED, forget);
 }
 
 static void place_destroy(struct lp_obj *o)

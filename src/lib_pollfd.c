@@ -53,6 +53,7 @@ static struct poller *push_poller(lua_State *L, struct lp_task *t)
 		luaL_error(L, "not enough memory");
 	lp_actor_init(&p->actor);
 	p->exec.actor = &p->actor;
+	lp_lock_init(&p->exec.place_lock, LP_RANK_PLACE);
 	p->later.inbox = inbox;
 	p->node.obj = lp_retain(t);
 	p->waiting = (struct lp_waiting){.wait = &p->later.wait, .nodes = &p->node, .n = 1};

@@ -46,7 +46,7 @@ static void renew_load_lock(void)
 __attribute__((constructor)) static void load_lock_open(void)
 {
 	renew_load_lock();
-	lp_fork_child(renew_load_lock);
+	lp_fork_child(LP_RANK_NONE, renew_load_lock);
 }
 
 /* alone(f, ...) -> pcall's results of f, with no other C module being opened meanwhile. */

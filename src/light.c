@@ -94,6 +94,7 @@ static struct light *make_light(lua_State *L, struct lp_state *s)
 	lp_actor_init(&light->actor);
 	atomic_store(&light->actor.exec, &light->exec);
 	light->exec.actor = &light->actor;
+	lp_lock_init(&light->exec.place_lock, LP_RANK_PLACE);
 	light->exec.coroutine = lua_topointer(L, -2);
 	lp_list_init(&light->exec.suspended);
 	lp_host_add_light(s->host, &light->exec);

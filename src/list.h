@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lock.h"
+
 struct lp_link {
 	struct lp_link *next, *prev;
 };
@@ -29,6 +31,7 @@ static inline bool lp_linked(const struct lp_link *link)
 
 static inline void lp_list_append(struct lp_link *head, struct lp_link *link)
 {
+	lp_assert(head->next && head->prev->next == head);
 	link->prev = head->prev;
 	link->next = head;
 	head->prev->next = link;
@@ -37,6 +40,7 @@ static inline void lp_list_append(struct lp_link *head, struct lp_link *link)
 
 static inline void lp_list_prepend(struct lp_link *head, struct lp_link *link)
 {
+	lp_assert(head->next && head->next->prev == head);
 	link->prev = head;
 	link->next = head->next;
 	head->next->prev = link;
@@ -45,6 +49,7 @@ static inline void lp_list_prepend(struct lp_link *head, struct lp_link *link)
 
 static inline void lp_list_remove(struct lp_link *link)
 {
+	lp_assert(link->next && link->next->prev == link && link->prev->next == link);
 	link->prev->next = link->next;
 	link->next->prev = link->prev;
 	link->next = link->prev = NULL;

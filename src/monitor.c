@@ -24,7 +24,7 @@ struct watch {
 	unsigned pokes;
 };
 
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_MONITOR);
 static struct lp_link watches = {&watches, &watches}; /* [lock] */
 static _Atomic lp_time next_deadline = LP_FOREVER;    /* written under lock: no scope that is known ends earlier */
 static bool alive;                                    /* [lock] the thread runs */
@@ -40,8 +40,8 @@ static void renew(void)
 
 __attribute__((constructor)) static void monitor_open(void)
 {
-	lp_fork_guard(&lock);
-	lp_fork_child(renew);
+	lp_fork_guard(&lock, LP_RANK_MONITOR);
+	lp_fork_child(LP_RANK_MONITOR, renew);
 }
 
 /* ---- tasks that are to end ---- */
@@ -272,6 +272,7 @@ static void *monitor_main(void *arg)
 /* Under the lock, which it releases. False: there is no thread and none could be started. */
 static bool wake_or_start(void)
 {
+	lp_assert_held(&lock);
 	bool start = !alive;
 	alive = true;
 	struct lp_parker *wake = parker;

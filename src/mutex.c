@@ -47,6 +47,8 @@ static struct lp_actor *owner_of(struct lp_mtx *m)
 /* Under the lock: it is a's now. */
 static void give(struct lp_mtx *m, struct lp_actor *a, struct lp_node *n)
 {
+	lp_assert_held(&m->lock);
+	lp_assert(!owner_of(m) && a);
 	atomic_store_explicit(&m->owner, a, memory_order_relaxed);
 	atomic_store_explicit(&m->serial, m->serial + 1, memory_order_relaxed);
 	n->result = m->abandoned;
@@ -194,7 +196,7 @@ const struct lp_class lp_mtx_class = {
 void lp_mtx_init(struct lp_mtx *m, const struct lp_class *cls)
 {
 	lp_obj_init(&m->obj, cls);
-	atomic_init(&m->lock.word, 0);
+	lp_lock_init(&m->lock, LP_RANK_MUTEX);
 	atomic_init(&m->owner, NULL);
 	atomic_init(&m->serial, 0);
 	m->abandoned = false;

@@ -73,6 +73,7 @@ static inline bool lp_obj_is_part(struct lp_obj *o)
 static inline void *lp_retain(void *obj)
 {
 	struct lp_obj *o = obj;
+	lp_assert(atomic_load_explicit(&o->refs, memory_order_relaxed)); /* one that is being destroyed is not revived */
 	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
 	return obj;
 }
@@ -89,6 +90,7 @@ static inline void *lp_retain_unshared(void *obj)
 static inline void lp_release(void *obj)
 {
 	struct lp_obj *o = obj;
+	lp_assert(!o || atomic_load_explicit(&o->refs, memory_order_relaxed));
 	if (o && atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
 		o->cls->destroy(o);
 }

@@ -52,6 +52,7 @@ static struct timespec to_timespec(lp_time t)
 
 void lp_nap(lp_time until)
 {
+	lp_assert_no_lock();
 	struct timespec ts = to_timespec(until);
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 }
@@ -126,7 +127,8 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct t
 void lp_lock_slow(lp_mutex *m)
 {
 	for (int i = 0; i < 100; i++) {
-		if (atomic_load_explicit(&m->word, memory_order_relaxed) == 0 && lp_trylock(m))
+		if (atomic_load_explicit(&m->word, memory_order_relaxed) == 0 &&
+			atomic_compare_exchange_strong_explicit(&m->word, &(uint32_t){0}, 1, memory_order_acquire, memory_order_relaxed))
 			return;
 		lp_relax();
 	}
@@ -139,7 +141,7 @@ void lp_unlock_slow(lp_mutex *m)
 	futex(&m->word, FUTEX_WAKE, 1, NULL);
 }
 
-static lp_mutex parkers_lock;
+static lp_mutex parkers_lock = LP_MUTEX_INIT(LP_RANK_PARKERS);
 static struct lp_parker *free_parkers; /* [parkers_lock] */
 static pthread_key_t thread_key;
 static _Thread_local struct lp_parker *my_parker;
@@ -169,8 +171,8 @@ static void renew_parkers(void)
 __attribute__((constructor)) static void parkers_open(void)
 {
 	pthread_key_create(&thread_key, thread_gone);
-	lp_fork_guard(&parkers_lock);
-	lp_fork_child(renew_parkers);
+	lp_fork_guard(&parkers_lock, LP_RANK_PARKERS);
+	lp_fork_child(LP_RANK_PARKERS, renew_parkers);
 }
 
 struct lp_parker *lp_parker_new(void)
@@ -205,6 +207,7 @@ struct lp_parker *lp_parker_self(void)
 
 void lp_park(struct lp_parker *p, lp_time deadline)
 {
+	lp_assert_no_lock();
 	uint32_t empty = 0;
 	if (!atomic_compare_exchange_strong(&p->word, &empty, 2)) {
 		atomic_exchange(&p->word, 0); /* a stored wake-up: consume it, and see what its sender did before */
@@ -219,6 +222,7 @@ void lp_park(struct lp_parker *p, lp_time deadline)
 
 void lp_unpark(struct lp_parker *p)
 {
+	lp_assert_no_leaf(); /* I5, too */
 	if (atomic_exchange(&p->word, 1) == 2)
 		futex(&p->word, FUTEX_WAKE, 1, NULL);
 }
@@ -236,6 +240,7 @@ static void worker_mask(sigset_t *set)
 
 int lp_thread_start(lp_thread *t, void *(*run)(void *), void *arg, size_t stack_size)
 {
+	lp_assert_no_leaf();
 	if (lp_fault())
 		return EAGAIN;
 	pthread_attr_t attr;
@@ -263,6 +268,7 @@ int lp_thread_start(lp_thread *t, void *(*run)(void *), void *arg, size_t stack_
 
 void lp_thread_join(lp_thread t)
 {
+	lp_assert_no_lock();
 	pthread_join(t, NULL);
 }
 
@@ -273,6 +279,7 @@ void lp_thread_detach(lp_thread t)
 
 bool lp_thread_join_until(lp_thread t, lp_time deadline)
 {
+	lp_assert_no_lock();
 	if (deadline == LP_FOREVER)
 		return pthread_join(t, NULL) == 0;
 	struct timespec ts = to_timespec(deadline);
@@ -444,7 +451,7 @@ void lp_child_signals(bool inside)
 	}
 }
 
-static lp_mutex children_lock;
+static lp_mutex children_lock = LP_MUTEX_INIT(LP_RANK_CHILDREN);
 static bool children_ours;            /* [children_lock] */
 static unsigned children_held;        /* [children_lock] */
 static struct sigaction host_handler; /* [children_lock] of SIGCHLD, while some are held */
@@ -458,8 +465,8 @@ static void renew_children(void)
 
 __attribute__((constructor)) static void children_open(void)
 {
-	lp_fork_guard(&children_lock);
-	lp_fork_child(renew_children);
+	lp_fork_guard(&children_lock, LP_RANK_CHILDREN);
+	lp_fork_child(LP_RANK_CHILDREN, renew_children);
 }
 
 void lp_children_ours(void)
@@ -521,6 +528,7 @@ static int run_shell(const char *command)
 
 int lp_shell(const char *command)
 {
+	lp_assert_no_lock();
 	lp_children_hold();
 	int status = run_shell(command), err = errno;
 	lp_children_let_go();
@@ -532,12 +540,14 @@ int lp_shell(const char *command)
 
 int lp_notice_open(void)
 {
+	lp_assert_no_leaf();
 	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
 /* A full eventfd or socket is readable as it is. */
 void lp_notice_send(int fd, bool own)
 {
+	lp_assert_no_leaf();
 	static const uint64_t one = 1;
 	ssize_t n;
 	do
@@ -547,6 +557,7 @@ void lp_notice_send(int fd, bool own)
 
 void lp_notice_clear(int fd)
 {
+	lp_assert_no_leaf();
 	uint64_t n;
 	while (read(fd, &n, sizeof n) < 0 && errno == EINTR)
 		;
@@ -561,31 +572,50 @@ void lp_notice_close(int fd)
 /* ---- fork ---- */
 
 uint32_t lp_generation = 1;
-enum { MAX_GUARDS = 32 };
-static lp_mutex *guards[MAX_GUARDS];
-static void (*renewals[MAX_GUARDS])(void);
+enum { MAX_GUARDS = 40 };
+static struct guard {
+	enum lp_rank rank;
+	lp_mutex *lock;                     /* or these */
+	void (*take)(void), (*give)(void), (*free_all)(void);
+} guards[MAX_GUARDS];                       /* by rank */
+static struct renewal {
+	enum lp_rank rank;
+	void (*renew)(void);
+} renewals[MAX_GUARDS];                     /* by rank */
 static int nguards, nrenewals;
 
 static void fork_prepare(void)
 {
+	lp_check_permit(true);
 	for (int i = 0; i < nguards; i++)
-		lp_lock(guards[i]);
+		if (guards[i].lock)
+			lp_lock(guards[i].lock);
+		else
+			guards[i].take();
 }
 
 static void fork_parent(void)
 {
 	for (int i = nguards; i-- > 0;)
-		lp_unlock(guards[i]);
+		if (guards[i].lock)
+			lp_unlock(guards[i].lock);
+		else
+			guards[i].give();
+	lp_check_permit(false);
 }
 
 static void fork_child(void)
 {
+	lp_check_forget();
 	/* Nobody else is here: a waiter's mark in a lock word means a thread that is gone. */
 	for (int i = nguards; i-- > 0;)
-		atomic_store(&guards[i]->word, 0);
+		if (guards[i].lock)
+			lp_lock_init(guards[i].lock, guards[i].rank);
+		else
+			guards[i].free_all();
 	lp_generation++;
 	for (int i = 0; i < nrenewals; i++)
-		renewals[i]();
+		renewals[i].renew();
 }
 
 static void fork_open(void)
@@ -596,20 +626,37 @@ static void fork_open(void)
 }
 
 /* Only called from constructors and from the first opening of the library: one thread. */
-void lp_fork_guard(lp_mutex *m)
+static void add_guard(struct guard g)
 {
+	int i = nguards++;
 	fork_open();
-	if (nguards == MAX_GUARDS)
+	if (i == MAX_GUARDS)
 		abort();
-	guards[nguards++] = m;
+	for (; i > 0 && guards[i - 1].rank > g.rank; i--)
+		guards[i] = guards[i - 1];
+	guards[i] = g;
 }
 
-void lp_fork_child(void (*renew)(void))
+void lp_fork_guard(lp_mutex *m, enum lp_rank rank)
 {
+	lp_assert(m->rank == rank);
+	add_guard((struct guard){.rank = rank, .lock = m});
+}
+
+void lp_fork_guards(enum lp_rank rank, void (*take)(void), void (*give)(void), void (*free_all)(void))
+{
+	add_guard((struct guard){.rank = rank, .take = take, .give = give, .free_all = free_all});
+}
+
+void lp_fork_child(enum lp_rank rank, void (*renew)(void))
+{
+	int i = nrenewals++;
 	fork_open();
-	if (nrenewals == MAX_GUARDS)
+	if (i == MAX_GUARDS)
 		abort();
-	renewals[nrenewals++] = renew;
+	for (; i > 0 && renewals[i - 1].rank > rank; i--)
+		renewals[i] = renewals[i - 1];
+	renewals[i] = (struct renewal){rank, renew};
 }
 
 void lp_pin_library(const char *path)

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <pthread.h>
 
+#include "lock.h"
+
 /* ---- time ---- */
 typedef int64_t lp_time;
 #define LP_FOREVER INT64_MAX
@@ -51,33 +53,6 @@ bool lp_fault(void);
 #else
 #define lp_fault() false
 #endif
-
-/* ---- lock: not recursive, no owner check; a leaf (never hold two) ---- */
-typedef struct {
-	_Atomic uint32_t word; /* 0 free, 1 taken, 2 taken and someone sleeps */
-} lp_mutex;
-#define LP_MUTEX_INIT {0}
-void lp_lock_slow(lp_mutex *m);
-void lp_unlock_slow(lp_mutex *m);
-
-static inline void lp_lock(lp_mutex *m)
-{
-	uint32_t free = 0;
-	if (!atomic_compare_exchange_strong_explicit(&m->word, &free, 1, memory_order_acquire, memory_order_relaxed))
-		lp_lock_slow(m);
-}
-
-static inline bool lp_trylock(lp_mutex *m)
-{
-	uint32_t free = 0;
-	return atomic_compare_exchange_strong_explicit(&m->word, &free, 1, memory_order_acquire, memory_order_relaxed);
-}
-
-static inline void lp_unlock(lp_mutex *m)
-{
-	if (atomic_exchange_explicit(&m->word, 0, memory_order_release) == 2)
-		lp_unlock_slow(m);
-}
 
 static inline void lp_relax(void)
 {
@@ -140,10 +115,13 @@ void lp_notice_close(int fd);             /* -1 is fine */
 /* ---- fork ---- */
 /* Grows in every child. An object of another generation belongs to an ancestor process. */
 extern uint32_t lp_generation;
-/* Process-wide locks that must be sane in a child; taken around fork in the order registered. */
-void lp_fork_guard(lp_mutex *m);
-/* Called in the child, after lp_generation has grown. */
-void lp_fork_child(void (*renew)(void));
+/* A fork takes the process-wide locks, in the order of their ranks (whatever the order of these calls, which follows from the
+ * names of files), so that a child finds what they guard whole. */
+void lp_fork_guard(lp_mutex *m, enum lp_rank rank);
+/* The same for what is more than one lock: functions that take them all, give them back, and, in the child, make them free. */
+void lp_fork_guards(enum lp_rank rank, void (*take)(void), void (*give)(void), void (*free_all)(void));
+/* Called in the child, after lp_generation has grown and all guards are free; in the order of ranks too. */
+void lp_fork_child(enum lp_rank rank, void (*renew)(void));
 
 /* ---- meeting: a stream between us and code of this process that can connect to a unix socket ---- */
 struct lp_meet {

@@ -24,7 +24,7 @@ static _Thread_local bool known; /* thread_ends will be called; or it was, and n
 static _Thread_local bool over;
 static pthread_key_t key;
 
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_PACKETS);
 static struct stack shelf[SHELF]; /* [lock] full ones */
 static _Atomic unsigned shelved;  /* written under lock */
 
@@ -49,7 +49,7 @@ static void thread_ends(void *unused)
 
 __attribute__((constructor)) static void packets_open(void)
 {
-	lp_fork_guard(&lock);
+	lp_fork_guard(&lock, LP_RANK_PACKETS);
 	pthread_key_create(&key, thread_ends);
 }
 

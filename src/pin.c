@@ -29,6 +29,8 @@ struct lp_pin {
 /* Under the lock, which it gives up. */
 static void release_home(struct lp_pins *s)
 {
+	lp_assert_held(&s->lock);
+	lp_assert(s->refs > 0);
 	bool last = --s->refs == 0;
 	lp_unlock(&s->lock);
 	if (last)
@@ -63,6 +65,7 @@ struct lp_pins *lp_pins_new(int table)
 	if (!s)
 		return NULL;
 	memset(s, 0, sizeof *s);
+	lp_lock_init(&s->lock, LP_RANK_PINS);
 	s->refs = 1;
 	s->generation = lp_generation;
 	s->table = table;

@@ -10,7 +10,7 @@
 #include "sweep.h"
 #include "worker.h"
 
-static lp_mutex pools_lock;
+static lp_mutex pools_lock = LP_MUTEX_INIT(LP_RANK_POOLS);
 static struct lp_link pools = {&pools, &pools}; /* [pools_lock] */
 
 /* ---- birth and death ---- */
@@ -23,7 +23,7 @@ static void forget_threads(struct lp_pool *p)
 	atomic_init(&p->waiting, 0);
 	atomic_init(&p->searching, 0);
 	atomic_init(&p->tombstones, 0);
-	atomic_init(&p->lock.word, 0);
+	lp_lock_init(&p->lock, LP_RANK_POOL);
 	lp_list_init(&p->idle);
 	lp_list_init(&p->workers);
 	lp_list_init(&p->exited);
@@ -52,8 +52,8 @@ static void renew_pools(void)
 
 __attribute__((constructor)) static void pools_open(void)
 {
-	lp_fork_guard(&pools_lock);
-	lp_fork_child(renew_pools);
+	lp_fork_guard(&pools_lock, LP_RANK_POOLS);
+	lp_fork_child(LP_RANK_POOLS, renew_pools);
 }
 
 static void pool_destroy(struct lp_obj *o)

@@ -25,7 +25,7 @@ struct lp_orphan {
 	pid_t pid;
 	struct lp_orphan *next;
 };
-static lp_mutex orphans_lock;
+static lp_mutex orphans_lock = LP_MUTEX_INIT(LP_RANK_ORPHANS);
 static struct lp_orphan *orphans; /* [orphans_lock] */
 
 static void renew_orphans(void)
@@ -35,8 +35,8 @@ static void renew_orphans(void)
 
 __attribute__((constructor)) static void orphans_open(void)
 {
-	lp_fork_guard(&orphans_lock);
-	lp_fork_child(renew_orphans);
+	lp_fork_guard(&orphans_lock, LP_RANK_ORPHANS);
+	lp_fork_child(LP_RANK_ORPHANS, renew_orphans);
 }
 
 static void adopt(struct lp_process *p)

@@ -5,7 +5,7 @@ void lp_queue_init(struct lp_queue *q)
 {
 	atomic_init(&q->in, NULL);
 	atomic_init(&q->count, 0);
-	atomic_init(&q->out_lock.word, 0);
+	lp_lock_init(&q->out_lock, LP_RANK_QUEUE);
 	q->out = NULL;
 }
 
@@ -21,6 +21,7 @@ void lp_queue_push(struct lp_queue *q, struct lp_task *t)
 /* Under out's lock: all that was pushed, oldest first. Nobody else pops single entries, so there is no ABA. */
 static struct lp_task *take_in(struct lp_queue *q)
 {
+	lp_assert_held(&q->out_lock);
 	struct lp_task *t = atomic_exchange(&q->in, NULL), *first = NULL;
 	while (t) {
 		struct lp_task *older = t->next;
@@ -34,6 +35,7 @@ static struct lp_task *take_in(struct lp_queue *q)
 /* Under out's lock: everything is in `out` then. */
 static void gather(struct lp_queue *q)
 {
+	lp_assert_held(&q->out_lock);
 	struct lp_task **tail = &q->out;
 	while (*tail)
 		tail = &(*tail)->next;

@@ -15,6 +15,8 @@ static bool may_enter(struct lp_rwlock *rw, struct lp_rwhold *h)
 
 static void enter(struct lp_rwlock *rw, struct lp_node *n)
 {
+	lp_assert_held(&rw->lock);
+	lp_assert(may_enter(rw, n->value));
 	struct lp_rwhold *h = n->value;
 	n->result = rw->abandoned;
 	h->serial = ++rw->serial;
@@ -26,6 +28,7 @@ static void enter(struct lp_rwlock *rw, struct lp_node *n)
 /* Those who wait in front and may enter now. */
 static void admit(struct lp_rwlock *rw, struct lp_wakes *w)
 {
+	lp_assert_held(&rw->lock);
 	while (!lp_list_empty(&rw->waiters)) {
 		struct lp_node *n = lp_entry(rw->waiters.next, struct lp_node, link);
 		if (!may_enter(rw, n->value))
@@ -262,7 +265,7 @@ struct lp_rwlock *lp_rwlock_new(void)
 	if (!rw)
 		return NULL;
 	lp_obj_init(&rw->obj, &lp_rwlock_class);
-	atomic_init(&rw->lock.word, 0);
+	lp_lock_init(&rw->lock, LP_RANK_RWLOCK);
 	lp_list_init(&rw->inside);
 	lp_list_init(&rw->waiters);
 	rw->abandoned = false;

@@ -19,6 +19,8 @@ __attribute__((constructor)) static void sched_open(void)
 /* Under the lock: takes the worker that parked last (its caches are warm) off the idle list. */
 static struct lp_worker *take_idle(struct lp_pool *p)
 {
+	lp_assert_held(&p->lock); /* I4 */
+	lp_assert((p->idle_count == 0) == lp_list_empty(&p->idle));
 	struct lp_link *l = lp_list_take_first(&p->idle);
 	if (!l)
 		return NULL;
@@ -220,6 +222,8 @@ struct lp_task *lp_pool_next(struct lp_pool *p, bool searching)
 /* Under the lock: nothing runs, nothing is queued, nothing will come. Then all may go. */
 static bool drained(struct lp_pool *p)
 {
+	lp_assert_held(&p->lock);
+	lp_assert(p->idle_count <= p->threads);
 	return p->draining && p->idle_count == p->threads && p->in_use == 0 && lp_queue_count(&p->queue) == 0;
 }
 

@@ -9,6 +9,7 @@ static uint32_t count_of(struct lp_semaphore *s)
 
 static void set_count(struct lp_semaphore *s, uint32_t count)
 {
+	lp_assert_held(&s->lock);
 	atomic_store_explicit(&s->count, count, memory_order_relaxed);
 }
 
@@ -96,7 +97,7 @@ const struct lp_class lp_semaphore_class = {
 void lp_semaphore_init(struct lp_semaphore *s, const struct lp_class *cls, uint32_t count)
 {
 	lp_obj_init(&s->obj, cls);
-	atomic_init(&s->lock.word, 0);
+	lp_lock_init(&s->lock, LP_RANK_SEMAPHORE);
 	atomic_init(&s->count, count);
 	lp_list_init(&s->waiters);
 }

@@ -28,7 +28,7 @@ static void renew_values(void)
 __attribute__((constructor)) static void values_open(void)
 {
 	renew_values();
-	lp_fork_child(renew_values);
+	lp_fork_child(LP_RANK_NONE, renew_values);
 }
 
 bool lp_is_own_stop(lua_State *L, int index, struct lp_actor *a)

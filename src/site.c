@@ -9,7 +9,7 @@
 
 /* Kept for ever: there are as many as a program has files; past the bound all others share one. */
 enum { MAX_NAMES = 4096 };
-static lp_mutex names_lock;
+static lp_mutex names_lock = LP_MUTEX_INIT(LP_RANK_SITES);
 static struct {
 	const char *name;
 	unsigned hash;
@@ -18,7 +18,7 @@ static unsigned nnames;
 
 __attribute__((constructor)) static void names_open(void)
 {
-	lp_fork_guard(&names_lock);
+	lp_fork_guard(&names_lock, LP_RANK_SITES);
 }
 
 static const char *intern(const char *name)

@@ -24,11 +24,11 @@ enum { MOST_ACTIONS = 8 };
 static struct sigaction host_actions[MOST_ACTIONS];
 static _Atomic int nactions; /* written under the lock, after the action */
 static _Thread_local int chained; /* how many of them are active on this thread */
-static lp_mutex install_lock;
+static lp_mutex install_lock = LP_MUTEX_INIT(LP_RANK_INSTALL);
 
 __attribute__((constructor)) static void stop_open(void)
 {
-	lp_fork_guard(&install_lock);
+	lp_fork_guard(&install_lock, LP_RANK_INSTALL);
 }
 
 /* Touches only: errno (restored), thread-local data in the initial-exec model, atomics, the clock, and the

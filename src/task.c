@@ -80,7 +80,7 @@ struct lp_task *lp_task_new(void)
 		return NULL;
 	lp_obj_init(&t->obj, &lp_task_class);
 	atomic_init(&t->state, LP_PENDING);
-	atomic_init(&t->lock.word, 0);
+	lp_lock_init(&t->lock, LP_RANK_TASK);
 	lp_list_init(&t->waiters);
 	lp_actor_init(&t->actor);
 	t->actor.is_task = true;
@@ -184,6 +184,8 @@ bool lp_task_stop_pending(struct lp_task *t)
 
 void lp_task_end(struct lp_task *t, enum lp_task_state how)
 {
+	lp_assert_no_lock();
+	lp_assert(lp_task_state(t) == LP_RUNNING && how >= LP_DONE); /* ended once, by who runs it */
 	if (t->token)
 		lp_token_end(t->token);
 	if (t->msg.data != t->msg.inlined)

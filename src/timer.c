@@ -3,7 +3,7 @@
 
 #include "stop.h"
 
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_TIMERS);
 static struct lp_timer **heap; /* [lock] those that are waited for, the earliest first; heap[0] is not used */
 static uint32_t count;         /* [lock] in the heap */
 static uint32_t capacity;      /* [lock] places; never fewer than there are timers, so that arming cannot fail */
@@ -17,8 +17,8 @@ static void forget(void)
 
 __attribute__((constructor)) static void timers_open(void)
 {
-	lp_fork_guard(&lock);
-	lp_fork_child(forget);
+	lp_fork_guard(&lock, LP_RANK_TIMERS);
+	lp_fork_child(LP_RANK_TIMERS, forget);
 }
 
 /* ---- the heap; all under the lock ---- */
@@ -31,6 +31,7 @@ static void place(struct lp_timer *t, uint32_t slot)
 
 static void sift_up(struct lp_timer *t, uint32_t slot)
 {
+	lp_assert_held(&lock);
 	while (slot > 1 && heap[slot / 2]->due > t->due) {
 		place(heap[slot / 2], slot);
 		slot /= 2;
@@ -40,6 +41,7 @@ static void sift_up(struct lp_timer *t, uint32_t slot)
 
 static void sift_down(struct lp_timer *t, uint32_t slot)
 {
+	lp_assert_held(&lock);
 	for (uint32_t child; (child = 2 * slot) <= count; slot = child) {
 		if (child < count && heap[child + 1]->due < heap[child]->due)
 			child++;
@@ -52,6 +54,8 @@ static void sift_down(struct lp_timer *t, uint32_t slot)
 
 static void disarm(struct lp_timer *t)
 {
+	lp_assert_held(&lock);
+	lp_assert(t->slot && t->slot <= count && heap[t->slot] == t);
 	uint32_t slot = t->slot;
 	struct lp_timer *last = heap[count--];
 	t->slot = 0;
@@ -66,6 +70,8 @@ static void disarm(struct lp_timer *t)
 /* Its waiters, moment or state have changed. True: it is the first now, the thread has to look. */
 static bool rearm(struct lp_timer *t)
 {
+	lp_assert_held(&lock);
+	lp_assert(count < capacity);
 	if (t->slot)
 		disarm(t);
 	if (t->closed || t->due == LP_FOREVER || lp_list_empty(&t->waiters))
@@ -84,6 +90,8 @@ static bool ready(struct lp_timer *t, lp_time now)
 /* n gets what there is: closed, or the times that went by. */
 static void consume(struct lp_timer *t, struct lp_node *n, lp_time now)
 {
+	lp_assert_held(&lock);
+	lp_assert(t->closed || t->due <= now);
 	n->result = LP_TIMER_CLOSED;
 	n->value = (void *)(uintptr_t)t->sets;
 	if (t->closed)
@@ -98,6 +106,7 @@ static void consume(struct lp_timer *t, struct lp_node *n, lp_time now)
 
 static void serve(struct lp_timer *t, lp_time now, struct lp_wakes *w)
 {
+	lp_assert_held(&lock);
 	while (!lp_list_empty(&t->waiters) && ready(t, now)) {
 		struct lp_node *n = lp_entry(t->waiters.next, struct lp_node, link);
 		if (!lp_claim(n)) /* it left in the meantime */

@@ -24,7 +24,7 @@ void lp_token_end(struct lp_token *k)
 void lp_token_init(struct lp_token *k, const struct lp_class *cls, struct lp_token *parent)
 {
 	lp_obj_init(&k->obj, cls);
-	atomic_init(&k->lock.word, 0);
+	lp_lock_init(&k->lock, LP_RANK_TOKEN);
 	atomic_init(&k->cancelled, false);
 	atomic_init(&k->held, false);
 	k->of_group = k->border = false;

@@ -43,8 +43,11 @@ bool lp_claim(struct lp_node *n)
 
 static void add_wake(struct lp_wakes *w, uintptr_t whom)
 {
-	if (w->n == sizeof w->whom / sizeof *w->whom)
+	if (w->n == sizeof w->whom / sizeof *w->whom) {
+		lp_check_permit(true);
 		lp_wake_all(w);
+		lp_check_permit(false);
+	}
 	w->whom[w->n++] = whom;
 }
 
@@ -64,6 +67,7 @@ void lp_fire(struct lp_node *n, struct lp_wakes *w)
 {
 	/* The parker outlives the wait, which may be gone as soon as FIRED is seen. */
 	struct lp_parker *p = n->wait->parker;
+	lp_assert(atomic_load(&n->wait->state) == LP_BUSY && !lp_linked(&n->link)); /* claimed by us */
 	if (!p) {
 		fire_suspended(n, w);
 		return;
@@ -123,7 +127,7 @@ enum lp_claimed lp_claim_both(struct lp_node *mine, struct lp_node *theirs)
 
 /* ---- rings ---- */
 
-static lp_mutex graph;
+static lp_mutex graph = LP_MUTEX_INIT(LP_RANK_GRAPH);
 static struct lp_link in_graph = {&in_graph, &in_graph}; /* [graph] */
 static uint64_t searches;                                /* [graph] */
 
@@ -136,8 +140,8 @@ static void forget_waits(void)
 
 __attribute__((constructor)) static void graph_open(void)
 {
-	lp_fork_guard(&graph);
-	lp_fork_child(forget_waits);
+	lp_fork_guard(&graph, LP_RANK_GRAPH);
+	lp_fork_child(LP_RANK_GRAPH, forget_waits);
 }
 
 void lp_graph_lock(void)
@@ -205,6 +209,7 @@ static struct lp_exec *topmost(struct lp_exec *e)
 
 void lp_holders(struct lp_obj *o, lp_visit_exec *visit, void *data)
 {
+	lp_assert_held(&graph);
 	struct lp_exec *e;
 	if (o->cls->holders)
 		o->cls->holders(o, visit, data);
@@ -214,6 +219,7 @@ void lp_holders(struct lp_obj *o, lp_visit_exec *visit, void *data)
 
 struct lp_exec *lp_graph_next(struct lp_exec *e)
 {
+	lp_assert_held(&graph);
 	struct lp_link *next = e ? e->in_graph.next : in_graph.next;
 	return next == &in_graph ? NULL : lp_entry(next, struct lp_exec, in_graph);
 }
@@ -253,6 +259,7 @@ static void visit(struct lp_exec *next, void *data)
  * sees all the others. */
 static bool closes_ring(struct search *s)
 {
+	lp_assert_held(&graph);
 	s->from = s->e;
 	s->found_end = &s->found;
 	for (;;) {
@@ -439,6 +446,7 @@ int lp_wait_try(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadlin
 
 int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 {
+	lp_assert_no_lock();
 	struct lp_node *nodes = w->nodes;
 	w->queued = 0;
 	/* A deadline scope of the actor ends the wait as well: that is no dead-lock either. */
@@ -460,6 +468,8 @@ int lp_wait_enter(struct lp_exec *e, struct lp_waiting *w, lp_time deadline)
 
 void lp_wait_leave(struct lp_exec *e, struct lp_waiting *w, int fired)
 {
+	lp_assert_no_lock();
+	lp_assert(atomic_load(&w->wait->state) == LP_SELF || atomic_load(&w->wait->state) >= LP_FIRED);
 	if (w->in_graph)
 		leave_graph(e);
 	wakes_up(e, w);
@@ -476,6 +486,7 @@ void lp_wait_forget(struct lp_exec *e, struct lp_waiting *w)
 
 int lp_wait_any(struct lp_exec *e, struct lp_node *nodes, int n, lp_time deadline)
 {
+	lp_assert_no_lock();
 	int fired = lp_wait_try(e, nodes, n, deadline);
 	if (fired != LP_MUST_WAIT)
 		return fired;

@@ -12,8 +12,7 @@
  * half a delivery. A waker unlinks the node that it fires; the waiter unlinks the others.
  * Wakers collect whom to wake and do it after they have unlocked.
  *
- * Lock order: an object's lock is a leaf. The graph lock (dead-lock detection) is taken by waiters
- * alone, with no lock held. */
+ * An object's lock is a leaf; the graph lock (dead-lock detection) is taken by waiters with no lock held: lock.h. */
 #ifndef LP_WAIT_H
 #define LP_WAIT_H
 

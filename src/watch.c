@@ -26,7 +26,7 @@ struct watch {
 	char name[];
 };
 
-static lp_mutex watch_lock;
+static lp_mutex watch_lock = LP_MUTEX_INIT(LP_RANK_WATCH);
 static struct lp_link watches;   /* [watch_lock] */
 static uint64_t next_id;
 static int poller = -1, bell = -1; /* [watch_lock] of the thread, while it runs */
@@ -44,8 +44,8 @@ static void renew(void)
 __attribute__((constructor)) static void watch_open(void)
 {
 	lp_list_init(&watches);
-	lp_fork_guard(&watch_lock);
-	lp_fork_child(renew);
+	lp_fork_guard(&watch_lock, LP_RANK_WATCH);
+	lp_fork_child(LP_RANK_WATCH, renew);
 }
 
 /* ---- messages ---- */
@@ -106,6 +106,7 @@ static bool translate(struct watch *w, const struct inotify_event *e)
 
 static struct watch *find(uint64_t id)
 {
+	lp_assert_held(&watch_lock);
 	for (struct lp_link *l = watches.next; l != &watches; l = l->next) {
 		struct watch *w = lp_entry(l, struct watch, link);
 		if (w->id == id)
@@ -117,6 +118,7 @@ static struct watch *find(uint64_t id)
 /* Under the lock: the channel, counted, unless it is going just now. */
 static struct lp_channel *keep(struct lp_channel *ch)
 {
+	lp_assert_held(&watch_lock);
 	uint32_t refs = atomic_load(&ch->obj.refs);
 	while (refs)
 		if (atomic_compare_exchange_weak(&ch->obj.refs, &refs, refs + 1))
@@ -169,6 +171,7 @@ static void *run(void *arg)
 /* Under the lock: the thread runs. 0 or an errno. */
 static int ensure_thread(void)
 {
+	lp_assert_held(&watch_lock);
 	if (poller >= 0)
 		return 0;
 	lp_thread t;

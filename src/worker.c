@@ -63,6 +63,8 @@ struct lp_worker *lp_worker_new(struct lp_pool *p, bool has_thread)
 	w->pool = lp_retain(p);
 	w->has_thread = has_thread;
 	w->exec.worker = w;
+	lp_lock_init(&w->lock, LP_RANK_WORKER);
+	lp_lock_init(&w->exec.place_lock, LP_RANK_PLACE);
 	w->finish_ref = w->report_ref = LUA_NOREF;
 	w->look_again = LP_FOREVER;
 	if (has_thread) {
@@ -249,6 +251,6 @@ static void forget_thread(void)
 
 __attribute__((constructor)) static void worker_open(void)
 {
-	lp_fork_child(forget_thread);
+	lp_fork_child(LP_RANK_IDS, forget_thread);
 	lp_task_lost = report_lost;
 }

@@ -183,18 +183,18 @@ part_werror() {
 	return $r
 }
 
-part_asan() { TIME_LIMIT=${TIME_LIMIT:-240} suite build/5.4-address SAN=address; }
+part_asan() { TIME_LIMIT=${TIME_LIMIT:-240} suite build/5.4-address-check SAN=address CHECK=1; }
 # The interpreter itself is not instrumented: what our C does is looked at, and who frees what it uses.
 part_asanjit() {
 	have luajit LuaJIT || return 0
 	local what=suite
 	if [ "${QUICK:-}" ]; then what=core; fi
-	TIME_LIMIT=${TIME_LIMIT:-240} $what build/jit-address LUA=jit SAN=address
+	TIME_LIMIT=${TIME_LIMIT:-240} $what build/jit-address-check LUA=jit SAN=address CHECK=1
 }
 part_tsan() {
 	local what=suite
 	if [ "${QUICK:-}" ]; then what=core; fi
-	TIME_LIMIT=${TIME_LIMIT:-240} $what build/5.4-thread SAN=thread
+	TIME_LIMIT=${TIME_LIMIT:-240} $what build/5.4-thread-check SAN=thread CHECK=1
 }
 
 part_valgrind() {

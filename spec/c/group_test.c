@@ -19,7 +19,7 @@ static int rounds;
 
 /* ---- the pool ---- */
 
-static lp_mutex lock;
+static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_TEST);
 static struct lp_task *first, **last = &first; /* [lock] counted */
 
 enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)

@@ -50,6 +50,7 @@ static void fake_init(struct fake *f, struct lp_exec *holder)
 {
 	*f = (struct fake){.holder = holder};
 	lp_obj_init(&f->obj, &fake_class);
+	lp_lock_init(&f->lock, LP_RANK_TEST);
 	lp_list_init(&f->waiters);
 }
 

@@ -53,6 +53,7 @@ struct test_exec {
 static inline void test_exec_init(struct test_exec *e)
 {
 	e->exec = (struct lp_exec){.actor = &e->actor};
+	lp_lock_init(&e->exec.place_lock, LP_RANK_PLACE);
 	lp_actor_init(&e->actor);
 	atomic_store(&e->actor.exec, &e->exec);
 	atomic_store(&e->parker, NULL);

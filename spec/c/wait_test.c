@@ -8,7 +8,7 @@
 
 /* ---- lp_mutex: exclusive ---- */
 
-static lp_mutex counter_lock;
+static lp_mutex counter_lock = LP_MUTEX_INIT(LP_RANK_TEST);
 static long counter;
 
 static void *count(void *rounds)
