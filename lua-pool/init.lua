@@ -20,6 +20,7 @@ local warn = require "lua-pool.warn"
 local worker = require "lua-pool.worker"
 require "lua-pool.array" -- it adds methods
 
+
 local pool = {
 	_VERSION = "lua-pool " .. version.VERSION,
 	CANCELLED = core.CANCELLED, TIMEOUT = core.TIMEOUT,

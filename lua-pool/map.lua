@@ -9,7 +9,7 @@ local progress = require "lua-pool.progress"
 local scope = require "lua-pool.scope"
 
 local map = {}
-local wait_any = core.wait_any
+local wait_any, hint_place = core.wait_any, core.hint_place
 
 local ENOUGH = 0.001 -- seconds that a batch should take
 local GROWTH = 8     -- at most this much larger than the one before
@@ -111,19 +111,23 @@ end
 
 -- The number of elements, and what submits elements first … first + n - 1.
 local function source(pool, fn, list, what, on_range, on_items)
+	local place = core.caller_place() -- each batch is said to be started there
 	if type(list) == "number" then
 		if list < 0 or list ~= math.floor(list) or list == math.huge then
 			error(("bad argument #2 to '%s' (a number of elements must be whole and at least 0, got %s)"):format(what, list), 3)
 		end
 		list = math.tointeger and math.tointeger(list) or list -- luacheck: ignore (5.4)
 		return list, function(first, n)
+			hint_place(place)
 			return pool:async(on_range, fn, first, first + n - 1)
 		end
 	elseif type(list) ~= "table" then
 		error(("bad argument #2 to '%s' (list or number of elements expected, got %s)"):format(what, type(list)), 3)
 	end
 	return list.n or #list, function(first, n)
-		return pool:async(on_items, fn, core.slice(list, first, n), n)
+		local elements = core.slice(list, first, n)
+		hint_place(place)
+		return pool:async(on_items, fn, elements, n)
 	end
 end
 
@@ -183,6 +187,7 @@ Imap.__index = Imap
 Imap.__name = "lua-pool.imap"
 
 local function send(self, calls, n)
+	hint_place(self.place)
 	local ok, future = pcall(self.pool.async, self.pool, batch.calls, self.fn, calls, n)
 	if ok then
 		self.running[#self.running + 1] = { n = n, future = future }
@@ -340,7 +345,7 @@ function map.imap(pool, fn, iterator, opts)
 	local workers = workers_of(pool)
 	local self = setmetatable({
 		pool = pool, fn = fn, pull = feed(iterator), running = {}, ordered = opts.ordered ~= false,
-		window = opts.window or workers * 2 + 1, done = 0, given = 0,
+		window = opts.window or workers * 2 + 1, done = 0, given = 0, place = core.caller_place(),
 	}, Imap)
 	self.next_size, self.measured = sizer(opts.batch, workers, nil)
 	self.report, self.finish = progress.start(opts.progress, nil)

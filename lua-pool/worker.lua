@@ -102,8 +102,9 @@ local function prelude(config, core)
 		end
 		function require(name)
 			local module = loaded[name]
-			-- LuaJIT marks what is being loaded with a light userdata.
-			if module and type(module) ~= "userdata" then return module end
+			-- LuaJIT marks what is being loaded, and what could not be, with a light userdata or a strange number.
+			local kind = module and type(module)
+			if kind and kind ~= "userdata" and kind ~= "number" then return module end
 			if module == nil and standard[name] ~= nil then -- somebody has emptied package.loaded
 				lost()
 				return standard[name]

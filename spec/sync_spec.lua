@@ -183,6 +183,29 @@ describe("pool.mutex", function()
 		assert.is_true(collectgarbage "count" < before + 500)
 	end)
 
+	it("pawait answers a dead-lock as a failure: false and the error", function()
+		local f = pool.async(function()
+			local me = pool.channel(1)
+			local go = pool.event()
+			local outer
+			outer = pool.async(function(ch, e)
+				e:wait()
+				local mine = ch:receive()
+				local ok, err = mine:pawait()
+				local again, err2 = pcall(mine.await, mine)
+				return ok, err, again, err2
+			end, me, go)
+			me:send(outer)
+			go:set()
+			return outer:await()
+		end)
+		local ok, err, again, err2 = f:await()
+		assert.is_false(ok)
+		assert.matches("sync_spec%.lua:%d+: dead%-lock: .*is this task", err)
+		assert.is_false(again)
+		assert.matches("dead%-lock: .*is this task", err2)
+	end)
+
 	it("turned-round order: the one who closes the ring is told, the other goes on", function()
 		local a, b = pool.mutex(), pool.mutex()
 		local up = { pool.event(), pool.event() }
@@ -350,6 +373,64 @@ describe("pool.semaphore", function()
 		assert.is_true(f:cancel())
 		s:release()
 		assert.is_true(s:try_acquire())
+	end)
+
+	it("with and guards give their permit back, once, whatever happens", function()
+		local s = pool.semaphore(1)
+		local function inside(...) return s:value(), ... end
+		assert.same({ 0, 1, nil, 3, n = 4 }, table.pack and table.pack(s:with(inside, 1, nil, 3)) or { n = 4, s:with(inside, 1, nil, 3) })
+		assert.equal(1, s:value())
+		local failure = { code = 1 }
+		local ok, err = pcall(s.with, s, function() error(failure) end)
+		assert.is_false(ok)
+		assert.equal(failure, err)
+		assert.equal(1, s:value())
+		local g = s:guard()
+		assert.matches("lua%-pool%.guard.*semaphore", tostring(g))
+		assert.equal(0, s:value())
+		assert.same({ nil, "timeout" }, { s:guard(0.005) })
+		assert.is_true(g:release())
+		assert.is_false(g:release())
+		assert.equal(1, s:value())
+		s:guard()
+		collectgarbage() collectgarbage()
+		assert.equal(1, s:value())
+		assert.error_matches(function() s:with() end, "bad argument #1 to 'with' %(function expected, got n")
+		assert.error_matches(function() s.with(1, print) end, "semaphore expected")
+		assert.error_matches(function() s:guard "x" end, "timeout in seconds expected")
+		assert.equal(1, s:value())
+		if is54 then
+			local f = assert(load [[
+				local s, fail = ...
+				local g <close> = s:guard()
+				if fail then error "x" end
+				return s:value()
+			]])
+			assert.equal(0, f(s))
+			assert.equal(1, s:value())
+			assert.is_false((pcall(f, s, true)))
+			assert.equal(1, s:value())
+		end
+	end)
+
+	it("tasks that are cancelled at any instruction of with keep no permit", function()
+		local s = pool.semaphore(2)
+		local p = pool.new { workers = 1, jit = "checked" }
+		for i = 1, math.floor(300 / slow) do
+			local up = pool.event()
+			local f = p:async(function(sem, e)
+				e:set()
+				while true do sem:with(function() end) end
+			end, s, up)
+			up:wait()
+			for _ = 1, i * 7 % 500 do end -- luacheck: ignore
+			assert.is_true(f:cancel())
+			if i % 10 == 0 then p:async(function() collectgarbage() collectgarbage() end):await() end
+			if is54 then assert.equal(2, s:value()) end -- LuaJIT: what was caught between two instructions is the collector's
+		end
+		p:async(function() collectgarbage() collectgarbage() end):await()
+		assert.equal(2, s:value())
+		p:close()
 	end)
 
 	it("refuses wrong numbers", function()

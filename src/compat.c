@@ -30,7 +30,7 @@ void lp_own_files(const char *source)
 bool lp_own_source(const char *source)
 {
 	const char *folder = atomic_load_explicit(&own_folder, memory_order_acquire);
-	return strcmp(source, "=lua-pool") == 0 || (folder && strncmp(source, folder, strlen(folder)) == 0);
+	return strcmp(source, LP_CHUNK) == 0 || (folder && strncmp(source, folder, strlen(folder)) == 0);
 }
 
 enum whose { NOBODYS, OWN, OF_C, USERS };
@@ -62,13 +62,19 @@ static int user_level(lua_State *L)
 int lp_caller_level(lua_State *L)
 {
 	lua_Debug ar;
-	if (!lua_getstack(L, 1, &ar) || !lua_getinfo(L, "S", &ar))
-		return 1;
-	return strcmp(ar.source, "=lua-pool") == 0 ? 2 : 1;
+	int level = 1;
+	while (lua_getstack(L, level, &ar) && lua_getinfo(L, "S", &ar) && strcmp(ar.source, LP_CHUNK) == 0)
+		level++;
+	return level;
 }
 #endif
 
 /* ---- errors ---- */
+
+void lp_where(lua_State *L)
+{
+	luaL_where(L, user_level(L));
+}
 
 int lp_error(lua_State *L, const char *format, ...)
 {

@@ -18,6 +18,10 @@
  * values that are there already, lua_rawget and lua_rawgeti, the lua_to* and lua_is* that do not convert (lua_tostring of a number
  * does), lua_settop, lua_insert, lua_sethook, lua_pcall, lua_cpcall, lua_close. Outside a protected call only these may be
  * used: an error there ends the process. */
+
+/* The name of chunks that we load from C. */
+#define LP_CHUNK "=lua-pool"
+
 #if LUA_VERSION_NUM >= 504
 #define LP_LUAJIT 0
 #define lp_resume(L, from, narg, nres) lua_resume(L, from, narg, nres)
@@ -161,6 +165,8 @@ lua_Number lp_optnumber(lua_State *L, int arg, lua_Number otherwise);
 lua_Integer lp_optinteger(lua_State *L, int arg, lua_Integer otherwise);
 #define luaL_optnumber lp_optnumber
 #define luaL_optinteger lp_optinteger
+/* Pushes that place, as luaL_where does. */
+void lp_where(lua_State *L);
 /* The text on top, with that place before it. */
 int lp_error_on_top(lua_State *L);
 

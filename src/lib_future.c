@@ -99,6 +99,11 @@ static int future_await(lua_State *L)
 
 static int pawaited(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
 {
+	if (answer == LP_DEADLOCK) { /* the task will never end, which is known now: an answer like its failure */
+		lua_pushboolean(L, 0);
+		lp_push_deadlock(L);
+		return 2;
+	}
 	if (answer < 0)
 		return lp_wait_failed(L, s, n, answer);
 	struct lp_task *t = (struct lp_task *)n->obj;

@@ -7,6 +7,8 @@
 #include "suspend.h"
 #include "worker.h"
 
+#include <string.h>
+
 /* ---- waiting ---- */
 
 struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)
@@ -132,8 +134,8 @@ void lp_push_with(lua_State *L, int state, const struct lp_scope *scope)
 		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, ...)) end";
 	static const char giving[] = "local pcall, enter, leave = ... "
 		"return function(self, fn, ...) enter(self, fn) return leave(self, pcall(fn, self, ...)) end";
-	const char *chunk = scope->gives ? giving : text;
-	if (luaL_loadbuffer(L, chunk, strlen(chunk), "=lua-pool") != 0)
+	const char *code = scope->gives ? giving : text;
+	if (luaL_loadbuffer(L, code, strlen(code), LP_CHUNK) != 0)
 		lua_error(L);
 	lua_getglobal(L, "pcall");
 	for (int i = 0; i < 2; i++) {
@@ -203,6 +205,46 @@ static int guard_tostring(lua_State *L)
 	lua_pushfstring(L, "lua-pool.guard: %p (%s)", (void *)g, g->obj ? g->obj->cls->name : "released");
 	return 1;
 }
+
+#if LP_LUAJIT
+/* (guard, ok, results or error) */
+static int guarded_end(lua_State *L)
+{
+	bool failed = !lua_toboolean(L, 2);
+	guard_release(L);
+	lua_pop(L, 1);
+	if (!failed)
+		return lua_gettop(L) - 2;
+	lua_settop(L, 3);
+	return lua_error(L);
+}
+
+/* (object, fn) */
+static int guarded_check(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	check_callable(L);
+	return 0;
+}
+
+void lp_set_with_by_guard(lua_State *L, int state, const struct lp_class *cls)
+{
+	static const char text[] = "local pcall, check, guard, leave = ... "
+		"return function(self, fn, ...) check(self, fn) local g = guard(self) return leave(g, pcall(fn, ...)) end";
+	lua_rawgetp(L, LUA_REGISTRYINDEX, cls);
+	lua_getfield(L, -1, "__index");
+	if (luaL_loadbuffer(L, text, sizeof text - 1, LP_CHUNK) != 0)
+		lua_error(L);
+	lua_getglobal(L, "pcall");
+	lua_pushcfunction(L, guarded_check);
+	lua_getfield(L, -4, "guard");
+	lua_pushvalue(L, state);
+	lua_pushcclosure(L, guarded_end, 1);
+	lua_call(L, 4, 1);
+	lua_setfield(L, -2, "with");
+	lua_pop(L, 2);
+}
+#endif
 
 void lp_open_guard(lua_State *L, int state)
 {

@@ -159,12 +159,35 @@ static int misc_wait_any(lua_State *L)
 	return lp_wait_any_then(L, s, nodes, (int)n, deadline, one_ended);
 }
 
+/* caller_place() -> a number for hint_place(n): where the user's code stands that has called our Lua part; see state.h. */
+static int misc_caller_place(lua_State *L)
+{
+	lua_pushnumber(L, (lua_Number)lp_caller_place(L, lp_state(L)));
+	return 1;
+}
+
+static int misc_hint_place(lua_State *L)
+{
+	double place = luaL_checknumber(L, 1);
+	lp_hint_place(lp_state(L), place > 0 && place < 1e15 ? (int64_t)place : 0);
+	return 0;
+}
+
+/* is_own_chunk(source) -> boolean. */
+static int misc_is_own_chunk(lua_State *L)
+{
+	lua_pushboolean(L, lp_own_source(luaL_checkstring(L, 1)));
+	return 1;
+}
+
 void lp_open_misc(lua_State *L, int state)
 {
 	static const char *const blocking[] = {"wait_any", NULL};
 	static const luaL_Reg functions[] = {{"isatty", misc_isatty}, {"slice", misc_slice}, {"move", misc_move},
 		{"sendable", misc_sendable}, {"names_looked", misc_names_looked}, {"closer", misc_closer}, {"callable", misc_callable},
-		{"kind", misc_kind}, {"raise", misc_raise}, {"own_files", misc_own_files}, {"is_future", misc_is_future}, {"wait_any", misc_wait_any}, {NULL, NULL}};
+		{"kind", misc_kind}, {"raise", misc_raise}, {"own_files", misc_own_files}, {"is_future", misc_is_future},
+		{"is_own_chunk", misc_is_own_chunk}, {"caller_place", misc_caller_place}, {"hint_place", misc_hint_place},
+		{"wait_any", misc_wait_any}, {NULL, NULL}};
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_blocking_fields(L, state, -1, blocking);

@@ -168,7 +168,7 @@ static void push_call(lua_State *L, int state)
 		"if begin(once) then return finish(once, pcall(run, once, ...)) end "
 		"return results(once) end";
 	static const lua_CFunction parts[] = {once_begin, once_load, once_keep, once_finish, once_results};
-	if (luaL_loadbuffer(L, text, sizeof text - 1, "=lua-pool") != 0)
+	if (luaL_loadbuffer(L, text, sizeof text - 1, LP_CHUNK) != 0)
 		lua_error(L);
 	lua_getglobal(L, "pcall");
 	for (int i = 0; i < 5; i++) {

@@ -161,6 +161,47 @@ static int semaphore_release(lua_State *L)
 	return 0;
 }
 
+static bool give_back(struct lp_guard *g, struct lp_exec *e)
+{
+	(void)e; /* a permit belongs to nobody */
+	return lp_semaphore_release((struct lp_semaphore *)g->obj, 1);
+}
+
+/* The guard is on top of the stack. */
+static int guard_done(lua_State *L, struct lp_state *s, struct lp_node *n, int answer)
+{
+	if (answer < 0)
+		return lp_wait_failed(L, s, n, answer);
+	struct lp_guard *g = lua_touserdata(L, -1);
+	*g = (struct lp_guard){.own = g->own, .obj = lp_retain(n->obj), .give_back = give_back};
+	return 1;
+}
+
+/* semaphore:guard([timeout]) -> guard / nil, "timeout": takes a permit; the guard gives it back. Blocks; a cancellation point. */
+static int semaphore_guard(lua_State *L)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	lp_time deadline = lp_check_timeout(L, 2);
+	struct lp_node n = {.obj = &sem->obj};
+	lp_push_guard(L);
+	return lp_wait_then(L, lp_state(L), &n, deadline, guard_done);
+}
+
+#if !LP_LUAJIT
+static int with_enter(lua_State *L, lp_then entered)
+{
+	struct lp_semaphore *sem = lp_check(L, 1, &lp_semaphore_class);
+	struct lp_node n = {.obj = &sem->obj};
+	return lp_wait_then(L, lp_state(L), &n, LP_FOREVER, entered);
+}
+
+static void with_leave(lua_State *L, bool failed)
+{
+	if (!lp_semaphore_release(lp_check(L, 1, &lp_semaphore_class), 1) && !failed)
+		luaL_error(L, "a semaphore holds at most 4294967295 permits");
+}
+#endif
+
 /* semaphore:value() -> how many permits are there at this moment. */
 static int semaphore_value(lua_State *L)
 {
@@ -225,11 +266,11 @@ static int barrier_tostring(lua_State *L)
 
 void lp_open_sync(lua_State *L, int state)
 {
-	static const char *const waits[] = {"wait", NULL}, *const acquires[] = {"acquire", NULL};
+	static const char *const waits[] = {"wait", NULL}, *const acquires[] = {"acquire", "guard", NULL};
 	static const luaL_Reg condition[] = {{"wait", condition_wait}, {"signal", condition_signal},
 		{"broadcast", condition_broadcast}, {NULL, NULL}};
 	static const luaL_Reg semaphore[] = {{"acquire", semaphore_acquire}, {"try_acquire", semaphore_try_acquire},
-		{"release", semaphore_release}, {"value", semaphore_value}, {NULL, NULL}};
+		{"release", semaphore_release}, {"guard", semaphore_guard}, {"value", semaphore_value}, {NULL, NULL}};
 	static const luaL_Reg barrier[] = {{"wait", barrier_wait}, {NULL, NULL}};
 	static const luaL_Reg meta[][2] = {{{"__tostring", condition_tostring}, {NULL, NULL}},
 		{{"__tostring", semaphore_tostring}, {NULL, NULL}}, {{"__tostring", barrier_tostring}, {NULL, NULL}}};
@@ -247,6 +288,12 @@ void lp_open_sync(lua_State *L, int state)
 	lua_pushvalue(L, state);
 	luaL_setfuncs(L, functions, 1);
 	lp_open_guard(L, state);
+#if LP_LUAJIT
+	lp_set_with_by_guard(L, state, &lp_semaphore_class);
+#else
+	static const struct lp_scope permit = {with_enter, NULL, NULL, with_leave, false};
+	lp_set_with(L, state, &lp_semaphore_class, "with", &permit);
+#endif
 	lp_open_mutex(L, state);
 	lp_open_rwlock(L, state);
 	lp_open_once(L, state);

@@ -44,6 +44,11 @@ struct lp_guard {
 	bool (*give_back)(struct lp_guard *g, struct lp_exec *e); /* false: it is not held any more */
 };
 struct lp_guard *lp_push_guard(lua_State *L);
+#if LP_LUAJIT
+/* obj:with(fn, ...) for what the end of a task does not give back by itself: by the class's method `guard`, whose guard does. Lua code
+ * lies between the taking and the protected call here, where a task can be stopped. */
+void lp_set_with_by_guard(lua_State *L, int state, const struct lp_class *cls);
+#endif
 
 void lp_open_mutex(lua_State *L, int state);
 void lp_open_rwlock(lua_State *L, int state);

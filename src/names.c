@@ -413,7 +413,8 @@ void lp_push_named(lua_State *L, const char *module, size_t n, const char *field
 {
 	luaL_checkstack(L, 6, NULL);
 	push_module(L, module, n);
-	if (!lua_toboolean(L, -1)) {
+	/* LuaJIT leaves a mark where loading has failed: a light userdata, or a strange number. */
+	if (!lua_toboolean(L, -1) || lua_type(L, -1) == LUA_TLIGHTUSERDATA || lua_type(L, -1) == LUA_TNUMBER) {
 		lua_pop(L, 1);
 		if (lua_getglobal(L, "require") != LUA_TFUNCTION) {
 			lua_pushlstring(L, module, n);

@@ -88,6 +88,8 @@ struct lp_pool {
 	_Atomic uint64_t abandoned;      /* tasks that were given up */
 	bool draining;                   /* [lock] no submissions from outside */
 	bool stopping;                   /* [lock] threads end as soon as they have no task */
+	bool late;                       /* [lock] a failure was to be reported after that: what is queued now is reports, for which
+	                                  * threads are started all the same */
 	_Atomic bool closed;             /* draining, for a quick look */
 	_Atomic uint32_t sweeps;         /* how often all tasks were cancelled */
 	struct lp_msg *init_error;       /* [lock, once] encoded error of `init`; then tasks fail with it */
@@ -95,7 +97,7 @@ struct lp_pool {
 	_Atomic bool broken;             /* init_error is set */
 	bool unattended;                 /* [lock] nobody will join its threads: they free themselves */
 	bool stuck_said;                 /* [lock] the report of a stuck pool was given */
-	struct lp_event ended;           /* set when draining and the last thread has gone */
+	struct lp_event ended;           /* set when draining and the last thread has gone; reset when one comes for a late report */
 	struct lp_counts totals;         /* [lock] of workers that are gone */
 	struct lp_link link;             /* [pools lock] all pools of the process */
 };
@@ -117,6 +119,9 @@ enum lp_submitted lp_pool_submit(struct lp_pool *p, struct lp_task *t, bool own)
 /* The handshake of I2 for whoever gave something up: wakes or starts a thread if one is needed.
  * False: one is needed and cannot be had. */
 bool lp_pool_kick(struct lp_pool *p);
+
+/* Queues t, which has failed and is lost: on_error is to be told. Also after the end: then a thread comes back for it. */
+void lp_pool_report(struct lp_pool *p, struct lp_task *t);
 
 void lp_pool_drain(struct lp_pool *p);                 /* no submissions from outside any more */
 void lp_pool_stop(struct lp_pool *p);                  /* threads end after the task they run */

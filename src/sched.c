@@ -112,7 +112,7 @@ bool lp_pool_kick(struct lp_pool *p)
 		lp_unpark(parker);
 		return true;
 	}
-	if (p->stopping || p->threads - p->leaving >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until)) {
+	if ((p->stopping && !p->late) || p->threads - p->leaving >= p->opt.max_threads || (p->no_thread_until && lp_now() < p->no_thread_until)) {
 		struct lp_parker *helper = call_helper(p);
 		lp_unlock(&p->lock);
 		if (helper)
@@ -122,6 +122,8 @@ bool lp_pool_kick(struct lp_pool *p)
 	p->threads++;
 	atomic_store(&p->searching, 1);
 	atomic_fetch_add(&p->active, 1);
+	if (p->late)
+		lp_event_reset(&p->ended);
 	lp_unlock(&p->lock);
 	if (start_thread(p))
 		return true;
@@ -131,6 +133,20 @@ bool lp_pool_kick(struct lp_pool *p)
 	if (helper)
 		lp_unpark(helper);
 	return helper != NULL;
+}
+
+void lp_pool_report(struct lp_pool *p, struct lp_task *t)
+{
+	lp_lock(&p->lock);
+	p->late = p->stopping;
+	lp_unlock(&p->lock);
+	lp_queue_push(&p->queue, t);
+	bool served = atomic_load(&p->limit) && lp_pool_kick(p);
+	lp_lock(&p->lock);
+	bool nobody = p->threads == 0;
+	lp_unlock(&p->lock);
+	if (!served && nobody)
+		lp_worker_serve(p, NULL);
 }
 
 /* ---- submitting ---- */
@@ -271,7 +287,11 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 		lp_unlock(&p->lock);
 		if (atomic_exchange(&w->counted, false)) {
 			atomic_fetch_sub(&p->active, 1);
-			lp_pool_kick(p);
+			uint32_t nobody = 0;
+			if (!lp_pool_kick(p) && atomic_compare_exchange_strong(&p->searching, &nobody, 1)) {
+				atomic_fetch_add(&p->active, 1); /* something came, and there is no other thread for it */
+				return w->counted = true;
+			}
 		}
 		return LP_LEAVES;
 	}

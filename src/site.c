@@ -21,11 +21,17 @@ __attribute__((constructor)) static void names_open(void)
 	lp_fork_guard(&names_lock, LP_RANK_SITES);
 }
 
-static const char *intern(const char *name)
+static unsigned hash_of(const char *name)
 {
 	unsigned hash = 5381;
 	for (const char *p = name; *p; p++)
 		hash = hash * 33 + (unsigned char)*p;
+	return hash;
+}
+
+static const char *intern(const char *name)
+{
+	unsigned hash = hash_of(name);
 	const char *found = NULL;
 	lp_lock(&names_lock);
 	for (unsigned i = hash;; i++) {
@@ -53,33 +59,101 @@ static const char *intern(const char *name)
 
 /* ---- places ---- */
 
+enum { OURS = -1 }; /* lp_site.line: of our own Lua parts (lp_own_source), whose caller is meant */
+
 static struct lp_site *ask(lua_State *L, struct lp_state *s, lua_Debug *ar, struct lp_site *site)
 {
-	if (!lua_getinfo(L, "Sl", ar) || ar->currentline <= 0)
+	if (!lua_getinfo(L, "Sl", ar))
 		return NULL;
 	if (s->source != ar->source || !s->chunk_name || strcmp(s->chunk_name, ar->short_src) != 0) {
+		if (lp_own_source(ar->source)) {
+			site->line = OURS;
+			return site;
+		}
+		if (ar->currentline <= 0)
+			return NULL;
 		s->source = ar->source;
 		s->chunk_name = intern(ar->short_src);
 	}
+	if (ar->currentline <= 0)
+		return NULL;
 	site->name = s->chunk_name;
 	site->line = ar->currentline;
 	return site;
+}
+
+enum { DEEPEST = 24 }; /* no more frames of ours lie between a user's and a call */
+
+/* LuaJIT: nearly always the caller is the function around one that waits, which need not be asked for its line. */
+static inline int first_level(lua_State *L)
+{
+#if LP_LUAJIT
+	lua_Debug ar;
+	return lua_getstack(L, 1, &ar) && lua_getinfo(L, "S", &ar) && strcmp(ar.source, LP_CHUNK) == 0 ? 2 : 1;
+#else
+	(void)L;
+	return 1;
+#endif
 }
 
 const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
 {
 	lua_Debug ar;
 	struct lp_spot spot;
-	if (!lua_getstack(L, lp_caller_level(L), &ar))
+	bool hinted = s->hint.line != 0;
+	for (int level = first_level(L); level < DEEPEST && lua_getstack(L, level, &ar); level++) {
+		struct lp_site *site = &s->last_site;
+		if (lp_spot_of(&ar, &spot)) { /* else a C function, or a layout that we do not know */
+			site = &s->sites[(uintptr_t)spot.pc / 4 % LP_SITES];
+			if (site->line && memcmp(&site->spot, &spot, sizeof spot) == 0) {
+				if (site->line > 0)
+					return site;
+				if (!hinted)
+					continue;
+				break;
+			}
+			site->line = 0;
+			site->spot = spot;
+		}
+		site = ask(L, s, &ar, site);
+		if (site && site->line > 0)
+			return site;
+		if (site && hinted)
+			break;
+	}
+	if (!hinted)
 		return NULL;
-	if (!lp_spot_of(&ar, &spot)) /* a C function, or a layout that we do not know */
-		return ask(L, s, &ar, &s->last_site);
-	struct lp_site *site = &s->sites[(uintptr_t)spot.pc / 4 % LP_SITES];
-	if (site->line && memcmp(&site->spot, &spot, sizeof spot) == 0)
-		return site;
-	site->line = 0;
-	site->spot = spot;
-	return ask(L, s, &ar, site);
+	s->last_site = s->hint;
+	s->hint.line = 0;
+	return &s->last_site;
+}
+
+/* A place as a whole number: where in `names`, and the line. */
+enum { LINE_BITS = 24 };
+
+int64_t lp_caller_place(lua_State *L, struct lp_state *s)
+{
+	s->hint.line = 0;
+	const struct lp_site *site = lp_call_site(L, s);
+	if (!site || site->line >= 1 << LINE_BITS)
+		return 0;
+	int64_t at = -1;
+	lp_lock(&names_lock);
+	for (unsigned i = hash_of(site->name); at < 0 && names[i % (2 * MAX_NAMES)].name; i++)
+		if (names[i % (2 * MAX_NAMES)].name == site->name)
+			at = i % (2 * MAX_NAMES);
+	lp_unlock(&names_lock);
+	return at < 0 ? 0 : at << LINE_BITS | site->line;
+}
+
+void lp_hint_place(struct lp_state *s, int64_t place)
+{
+	unsigned at = (unsigned)(place >> LINE_BITS) % (2 * MAX_NAMES);
+	lp_lock(&names_lock);
+	const char *name = names[at].name;
+	lp_unlock(&names_lock);
+	s->hint.name = name;
+	s->hint.line = name ? (int)(place & ((1 << LINE_BITS) - 1)) : 0;
 }
 
 /* ---- where a wait sleeps ---- */
@@ -89,9 +163,9 @@ static void note_place(struct lp_exec *e)
 {
 	lua_State *L = e->code;
 	lua_Debug ar;
-	for (int level = 0; level < 12 && lua_getstack(L, level, &ar); level++) {
+	for (int level = 0; level < DEEPEST && lua_getstack(L, level, &ar); level++) {
 		struct lp_site site, *found = ask(L, e->state, &ar, &site);
-		if (!found || lp_own_source(ar.source)) /* a frame of our own Lua parts says nothing to users */
+		if (!found || found->line < 0)
 			continue;
 		e->place = (struct lp_place){site.name, site.line};
 		return;

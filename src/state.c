@@ -54,6 +54,13 @@ int lp_push_timeout(lua_State *L)
 	return 2;
 }
 
+void lp_push_deadlock(lua_State *L)
+{
+	lp_where(L);
+	lua_pushfstring(L, "dead-lock: what this waits for waits for this task in turn: %s", lp_deadlock_text());
+	lua_concat(L, 2);
+}
+
 int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer)
 {
 	(void)node;
@@ -61,7 +68,8 @@ int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, 
 	case LP_CANCELLED:
 		return lp_raise_interrupt(L, s);
 	case LP_DEADLOCK:
-		return luaL_error(L, "dead-lock: what this waits for waits for this task in turn: %s", lp_deadlock_text());
+		lp_push_deadlock(L);
+		return lua_error(L);
 	case LP_CLOSING:
 		return luaL_error(L, "this Lua state is closing: nothing can be waited for");
 	case LP_RAISED:

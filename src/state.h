@@ -19,7 +19,7 @@ enum { LP_SITES = 16 };
 struct lp_site {
 	struct lp_spot spot;
 	const char *name;  /* of the chunk; never freed */
-	int line;          /* 0: nothing is known */
+	int line;          /* 0: nothing is known; negative: a part of ours (site.c) */
 };
 
 struct lp_state {
@@ -43,6 +43,7 @@ struct lp_state {
 	int future_meta;           /* [I] registry reference of the metatable of futures */
 	const char *source, *chunk_name; /* the chunk that was asked for last, and its name */
 	struct lp_site last_site, sites[LP_SITES];
+	struct lp_site hint;       /* the place for the next call from a part of ours (lp_hint_place); line 0: none */
 };
 
 /* Outside all coroutines? */
@@ -91,11 +92,17 @@ lp_time lp_check_timeout(lua_State *L, int index);
  * the running C function, say). */
 int lp_wait(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline);
 
-/* Where the Lua function that called the running C function stands; NULL: not known. Good until the next call. */
+/* Where the Lua function of the user's that called the running C function stands; NULL: not known. Good until the next call. */
 const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s);
+/* For a part of ours that calls again and again on behalf of one call of the user's: that one's place, found once (0: not
+ * known), is the one of the next call from a part of ours. */
+int64_t lp_caller_place(lua_State *L, struct lp_state *s);
+void lp_hint_place(struct lp_state *s, int64_t place);
 /* The same without raising, in a state that is open. LP_RAISED: a signal handler's hook did, and its error is on the
  * stack. A hook that does not raise lets the wait go on, or, if it can be done `once` only, answers LP_AGAIN. */
 int lp_wait_blocking(lua_State *L, struct lp_state *s, struct lp_node *nodes, int n, lp_time deadline, bool once);
+/* Pushes the error of an LP_DEADLOCK, at once: its text is the thread's. */
+void lp_push_deadlock(lua_State *L);
 /* Raises what a negative answer other than LP_TIMEOUT means. `node`: what was waited for, or NULL. */
 int lp_wait_raise(lua_State *L, struct lp_state *s, const struct lp_node *node, int answer);
 /* Before a wait: who waits, for the report (wait.h). */

@@ -557,7 +557,7 @@ static void push_wrap(lua_State *L, int state)
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wrap_key) == LUA_TFUNCTION)
 		return;
 	lua_pop(L, 1);
-	if (luaL_loadbuffer(L, text, sizeof text - 1, "=lua-pool") != 0)
+	if (luaL_loadbuffer(L, text, sizeof text - 1, LP_CHUNK) != 0)
 		lua_error(L);
 	lua_pushlightuserdata(L, (void *)&mark_key);
 	lua_pushvalue(L, state);

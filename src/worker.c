@@ -229,13 +229,9 @@ int lp_worker_start(struct lp_worker *w)
 static void report_lost(struct lp_task *t)
 {
 	struct lp_pool *p = t->pool;
-	if (!p->opt.silent && p->opt.reports && !atomic_load(&p->closed) && !atomic_load(&p->broken)) {
+	if (!p->opt.silent && p->opt.reports && !atomic_load(&p->broken)) {
 		t->lost = true;
-		lp_queue_push(&p->queue, t);
-		if (atomic_load(&p->limit) == 0)
-			lp_worker_serve(p, NULL);
-		else
-			lp_pool_kick(p);
+		lp_pool_report(p, t);
 		return;
 	}
 	if (!p->opt.silent)

@@ -48,6 +48,9 @@ return function(loop, describe, it)
 				ch:close()
 			end, { 1, 2 } },
 			{ "semaphore:acquire", function() return sem:acquire() end, function() sem:release() end, { true } },
+			{ "semaphore:guard", function() return sem:guard():release() end, function() sem:release() end, { true } },
+			{ "semaphore:with", function() return sem:with(function(...) return sem:value(), ... end, "in") end, function() sem:release() end,
+				{ 0, "in" } },
 			{ "mutex:lock", function() return m:lock(), m:unlock() end, function() m:unlock() end, { true }, function() m:lock() end },
 			{ "mutex:guard", function() return m:guard():release() end, function() m:unlock() end, { true }, function() m:lock() end },
 			{ "mutex:with", function() return m:with(function(...) return ... end, 1, 2) end, function() m:unlock() end,
