@@ -72,6 +72,7 @@ local function answer(began, first, out, ok, err)
 	local took = now() - began
 	answered.out = out
 	if ok then return took, out end
+	core.output_uncaught(err) -- as if it were not caught here
 	local at = place
 	if at == nil then -- no room for a message handler: memory has run out, or LuaJIT's stack
 		core.renew_state()

@@ -114,6 +114,11 @@ local function prelude(config, core)
 	end
 
 	print = core.print
+	if io and io.write then
+		local output, methods = core.guarded_output, getmetatable(io.stdout).__index
+		io.write, io.flush = output(io.write, true), output(io.flush, true)
+		methods.write, methods.flush = output(methods.write), output(methods.flush)
+	end
 	if math and math.randomseed then math.randomseed(core.seed()) end
 	if os then
 		os.exit = core.exit

@@ -7,8 +7,6 @@
 #include "suspend.h"
 #include "worker.h"
 
-#include <string.h>
-
 /* ---- waiting ---- */
 
 struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s)

@@ -1,5 +1,6 @@
 /* lib_worker: what the opening of a worker's state needs (lua-pool/worker.lua): print by whole lines,
  * a lock around the loading of C modules, a seed, the end of the process. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "handle.h"
 #include "holdings.h"
 #include "lib.h"
+#include "output.h"
 #include "worker.h"
 
 /* print(...): one write per line, so that lines of several workers never mix. */
@@ -25,8 +27,8 @@ static int worker_print(lua_State *L)
 	luaL_pushresult(&b);
 	size_t len;
 	const char *line = lua_tolstring(L, -1, &len);
-	fwrite(line, 1, len, stdout);
-	fflush(stdout);
+	if ((fwrite(line, 1, len, stdout) != len || fflush(stdout) != 0) && lp_output_lost(errno))
+		return lp_output_raise(L);
 	return 0;
 }
 
@@ -258,9 +260,17 @@ static int lost(lua_State *L)
 	return 0;
 }
 
+/* output_uncaught(error): see output.h. */
+static int output_uncaught(lua_State *L)
+{
+	if (lua_type(L, 1) == LUA_TSTRING)
+		lp_output_uncaught(lua_tostring(L, 1));
+	return 0;
+}
+
 void lp_open_worker(lua_State *L, int state)
 {
-	static const luaL_Reg functions[] = {{"print", worker_print}, {"alone", alone}, {"pin", pin}, {"seed", seed},
+	static const luaL_Reg functions[] = {{"print", worker_print}, {"guarded_output", lp_output_guarded}, {"output_uncaught", output_uncaught}, {"alone", alone}, {"pin", pin}, {"seed", seed},
 		{"exit", worker_exit}, {"child", child}, {"opener", opener}, {"opened", opened}, {"execute", worker_execute}, {"cpointer", cpointer}, {"from_cpointer", from_cpointer},
 		{"registry", registry}, {"keep_standard", keep_standard}, {"lost", lost},
 		{NULL, NULL}};

@@ -11,6 +11,7 @@
 #include "cancel.h"
 #include "handle.h"
 #include "signals.h"
+#include "output.h"
 #include "values.h"
 #include "worker.h"
 
@@ -216,8 +217,10 @@ static enum lp_task_state failed(lua_State *L, struct lp_worker *w, struct lp_ta
 		lua_pushlightuserdata(L, w);
 		lua_pushinteger(L, status);
 		status = lua_pcall(L, 3, 0, 0);
-		if (status == LUA_OK)
+		if (status == LUA_OK) {
+			lp_output_uncaught(t->report);
 			return LP_FAILED;
+		}
 	}
 	lp_msg_clear(&t->msg); /* an empty outcome stands for "not enough memory" */
 	if (status == LUA_ERRMEM)
@@ -333,8 +336,8 @@ enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task
 
 void lp_report_stderr(struct lp_task *t)
 {
-	fprintf(stderr, "lua-pool: a task failed%s: %s\n", t->detached ? "" : " and its future was never awaited",
-		t->report ? t->report : "not enough memory");
+	lp_output_said(fprintf(stderr, "lua-pool: a task failed%s: %s\n", t->detached ? "" : " and its future was never awaited",
+		t->report ? t->report : "not enough memory"));
 }
 
 static int report_body(lua_State *L)
@@ -377,6 +380,7 @@ bool lp_run_text(struct lp_worker *w, const char *text)
 	w->told = (void *)text;
 	bool told = lua_pcall(w->L, 1, 0, 0) == LUA_OK;
 	if (!told) {
+		lp_output_uncaught(lp_text_of(w->L, -1));
 		fprintf(stderr, "lua-pool: error in on_error: %s\n", lp_text_of(w->L, -1));
 		lua_pop(w->L, 1);
 	}
@@ -401,6 +405,7 @@ void lp_run_report(struct lp_worker *w, struct lp_task *t)
 	lua_pushlightuserdata(L, w);
 	w->told = t;
 	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		lp_output_uncaught(lp_text_of(L, -1));
 		fprintf(stderr, "lua-pool: error in on_error: %s\n", lp_text_of(L, -1));
 		lp_report_stderr(t);
 	}

@@ -284,14 +284,12 @@ enum lp_parked lp_pool_park(struct lp_pool *p, struct lp_worker *w)
 	lp_lock(&p->lock);
 	if (p->stopping || p->threads > p->opt.max_threads) { /* too many: one that was stuck has come back */
 		leaves_now(p, w);
+		bool late = p->late;
 		lp_unlock(&p->lock);
 		if (atomic_exchange(&w->counted, false)) {
 			atomic_fetch_sub(&p->active, 1);
-			uint32_t nobody = 0;
-			if (!lp_pool_kick(p) && atomic_compare_exchange_strong(&p->searching, &nobody, 1)) {
-				atomic_fetch_add(&p->active, 1); /* something came, and there is no other thread for it */
-				return w->counted = true;
-			}
+			if (!lp_pool_kick(p) && late)
+				lp_worker_serve(p, NULL); /* a late report came, and there is no other thread for it */
 		}
 		return LP_LEAVES;
 	}
