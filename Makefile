@@ -85,7 +85,8 @@ WARN  := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pr
 ifeq ($(SAN),thread)
 WARN  += $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),,-Wno-tsan)
 endif
-OURS   = -std=gnu11 -fPIC -fvisibility=hidden -ftls-model=initial-exec -pthread \
+# Without a stub per call: Lua binds every symbol at once when it loads a module, so a stub saves nothing.
+OURS   = -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec -pthread \
          $(WARN) $(SAN_FLAGS) $(if $(FAULTS),-DLP_FAULTS) $(if $(CHECK),-DLP_CHECK) $(LUA_CFLAGS)
 COMPILE = $(CC) $(CFLAGS) $(OURS) $(CPPFLAGS) -MMD -MP
 

@@ -84,7 +84,7 @@ static bool room_for_another(void)
 }
 
 /* True: it has ended. */
-static bool run_here(lua_State *L, struct lp_worker *w, struct lp_task *t, lp_time limit)
+static inline __attribute__((always_inline)) bool run_here(lua_State *L, struct lp_worker *w, struct lp_task *t, lp_time limit)
 {
 	if (!lua_checkstack(L, 4))
 		return false;

@@ -229,7 +229,7 @@ static enum lp_task_state failed(lua_State *L, struct lp_worker *w, struct lp_ta
 }
 
 /* Called in the state or coroutine that runs the task; leaves the status. */
-static enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
+static inline __attribute__((always_inline)) enum lp_task_state run_protected(lua_State *L, struct lp_worker *w)
 {
 	struct lp_task *t = running(w);
 	int top = lua_gettop(L);

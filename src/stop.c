@@ -216,10 +216,3 @@ void lp_task_request_cancel(struct lp_task *t)
 		reach_marked();
 	}
 }
-
-bool lp_task_doomed(struct lp_task *t)
-{
-	struct lp_host *h = t->host;
-	return lp_task_condemned(t) || t->sweeps != atomic_load(&t->pool->sweeps) ||
-		(h && atomic_load(t->lasting ? &h->over : &h->closing));
-}

@@ -24,10 +24,6 @@ void lp_task_request_cancel(struct lp_task *t);
 void lp_token_request_cancel(struct lp_token *k);
 /* Ends those of a list that was taken out of the pool's queue (lp_queue_take_all) which are pending; takes over their counts. */
 void lp_pool_stop_taken(struct lp_pool *p, struct lp_task *list);
-/* Is its end wanted, though nobody may have asked the task itself yet: was an ancestor cancelled, or all tasks of its pool,
- * or does its host close? Whoever wants that leaves his mark (on a token, the pool, the host), then looks at who runs (sweep.h): a
- * task that starts is on its worker's stack, then asks this. Without any lock. */
-bool lp_task_doomed(struct lp_task *t);
 
 /* Pokes a task that was asked, and sees to it that it is told: again and again until it was, and once
  * more when its grace is over. Retains it. False: no memory or no thread; then it was poked once only. */

@@ -113,6 +113,16 @@ void lp_workers_leave(void);
 /* Is it an inliner that serves on this very thread? Then waiting for its tasks would be waiting for oneself. */
 bool lp_worker_below(struct lp_worker *w);
 
+/* Is its end wanted, though nobody may have asked the task itself yet: was an ancestor cancelled, or all tasks of its pool,
+ * or does its host close? Whoever wants that leaves his mark (on a token, the pool, the host), then looks at who runs (sweep.h): a
+ * task that starts is on its worker's stack, then asks this. Without any lock. */
+static inline bool lp_task_doomed(struct lp_task *t)
+{
+	struct lp_host *h = t->host;
+	return lp_task_condemned(t) || t->sweeps != atomic_load(&t->pool->sweeps) ||
+		(h && atomic_load(t->lasting ? &h->over : &h->closing));
+}
+
 /* The worker whose thread this is; NULL on the host's threads. */
 struct lp_worker *lp_this_worker(void);
 /* The stack of actors: a task, or what is nobody's task (the setup of a state, finish, on_error). An actor that

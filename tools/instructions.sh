@@ -40,10 +40,14 @@ ${CC:-cc} -shared -fPIC -O2 -o "$still" tools/still.c || exit 1
 fixed=()
 if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi # addresses decide the order of a hash
 
-count() { # count ROW N: all instructions of one run
+count() { # count ROW N: all instructions of one run; nothing if it failed
 	timeout -k 5 300 "${fixed[@]}" tools/env.sh "$build" env LUA_POOL_WORKERS=1 LD_PRELOAD="$still" \
-		valgrind --tool=callgrind --callgrind-out-file=/dev/null "$lua" bench/instructions.lua "$1" "$2" 2>&1 </dev/null |
-		sed -n 's/^==[0-9]*== Collected *: *\([0-9]*\)$/\1/p'
+		valgrind --tool=callgrind --callgrind-out-file=/dev/null "$lua" bench/instructions.lua "$1" "$2" \
+		>"$work/run" 2>&1 </dev/null || {
+		tail -n 5 "$work/run" >&2
+		return 1
+	}
+	sed -n 's/^==[0-9]*== Collected *: *\([0-9]*\)$/\1/p' "$work/run"
 }
 
 per_op() { # per_op ROW N
