@@ -33,7 +33,7 @@ row("async1000", 10000, function(n)
 end)
 
 -- Per child of a task: started and awaited inside a worker.
-row("child", 5000, function(n)
+row("child", 30000, function(n)
 	local p = one_worker()
 	p:async(function(count)
 		local lp = require "lua-pool"

@@ -183,26 +183,11 @@ void lp_abandon_why_stuck(struct lp_pool *p, char *text, size_t size)
 	lp_pool_each_worker(p, say_stuck, &w);
 }
 
-static bool put_text(struct lp_msg *m, const char *text)
-{
-	uint64_t n = strlen(text);
-	if (!lp_msg_room(m, 13 + n))
-		return false;
-	unsigned char *at = m->data + m->len;
-	*at = LP_TLONG;
-	memset(at + 1, 0xff, 4); /* LP_NO_ORDINAL */
-	memcpy(at + 5, &n, 8);
-	memcpy(at + 13, text, n);
-	m->len += 13 + n;
-	m->nvalues++;
-	return true;
-}
-
 /* The error of a task that nobody runs. */
 static void keep_text(struct lp_task *t, const char *text)
 {
 	lp_msg_clear(&t->msg);
-	put_text(&t->msg, text); /* an empty outcome stands for "not enough memory" */
+	lp_put_string(&t->msg, text, strlen(text)); /* an empty outcome stands for "not enough memory" */
 	size_t size = strlen(text) + 1;
 	if ((t->report = lp_alloc(size)))
 		memcpy(t->report, text, size);

@@ -58,7 +58,7 @@ struct lp_task *lp_queue_take(struct lp_queue *q)
 	return t;
 }
 
-struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t))
+static inline __attribute__((always_inline)) struct lp_task *take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t))
 {
 	struct lp_task *taken = NULL, **end = &taken;
 	uint32_t n = 0;
@@ -79,4 +79,19 @@ struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_ta
 	atomic_fetch_sub(&q->count, n);
 	lp_unlock(&q->out_lock);
 	return taken;
+}
+
+struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t))
+{
+	return take_all(q, wants);
+}
+
+static bool is_tombstone(struct lp_task *t)
+{
+	return lp_task_state(t) != LP_PENDING && !t->lost; /* lost: it waits for its report */
+}
+
+struct lp_task *lp_queue_prune(struct lp_queue *q)
+{
+	return take_all(q, is_tombstone);
 }

@@ -25,6 +25,8 @@ struct lp_task *lp_queue_take(struct lp_queue *q);          /* NULL: empty; the 
 /* Takes out every entry that `wants` says yes to, of those that are in when it begins, which is called under out's lock: it
  * looks at memory only. Returns a list linked by `next`, oldest first, of those whose counts are the caller's. */
 struct lp_task *lp_queue_take_all(struct lp_queue *q, bool (*wants)(struct lp_task *t));
+/* The same for the tombstones. */
+struct lp_task *lp_queue_prune(struct lp_queue *q);
 
 static inline uint32_t lp_queue_count(struct lp_queue *q)
 {

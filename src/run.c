@@ -321,14 +321,14 @@ static enum lp_task_state run_task(struct lp_worker *w, lua_State *L, struct lp_
 enum lp_task_state lp_run_task(struct lp_worker *w, lua_State *L, struct lp_task *t)
 {
 	struct lp_account *outer = lp_account_mine;
-	if (!outer && !w->pool->opt.memory_limit)
-		return run_task(w, L, t);
-	if (!enter_account(w)) {
+	bool charged = outer || w->pool->opt.memory_limit;
+	if (charged && !enter_account(w)) {
 		lp_msg_clear(&t->msg);
 		return LP_FAILED;
 	}
 	enum lp_task_state how = run_task(w, L, t);
-	leave_account(w, outer);
+	if (charged)
+		leave_account(w, outer);
 	return how;
 }
 

@@ -179,17 +179,12 @@ void lp_pool_leave_room(struct lp_pool *p, struct lp_task *t)
 		lp_semaphore_release(&p->room, 1);
 }
 
-static bool is_tombstone(struct lp_task *t)
-{
-	return lp_task_state(t) != LP_PENDING && !t->lost; /* lost: it waits for its report */
-}
-
 void lp_pool_cancelled_entry(struct lp_pool *p)
 {
 	int32_t n = atomic_fetch_add(&p->tombstones, 1) + 1;
 	if (n < MANY_TOMBSTONES || (uint32_t)n < lp_queue_count(&p->queue) / 2)
 		return;
-	for (struct lp_task *t = lp_queue_take_all(&p->queue, is_tombstone), *next; t; t = next) {
+	for (struct lp_task *t = lp_queue_prune(&p->queue), *next; t; t = next) {
 		next = t->next;
 		lp_pool_took_tombstone(p);
 		lp_pool_leave_room(p, t);

@@ -96,7 +96,7 @@ static inline int first_level(lua_State *L)
 #endif
 }
 
-const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
+static const struct lp_site *walk_up(lua_State *L, struct lp_state *s)
 {
 	lua_Debug ar;
 	struct lp_spot spot;
@@ -126,6 +126,20 @@ const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
 	s->last_site = s->hint;
 	s->hint.line = 0;
 	return &s->last_site;
+}
+
+const struct lp_site *lp_call_site(lua_State *L, struct lp_state *s)
+{
+#if !LP_LUAJIT /* nearly always the caller is the user's code, and its place is known */
+	lua_Debug ar;
+	struct lp_spot spot;
+	if (lua_getstack(L, 1, &ar) && lp_spot_of(&ar, &spot)) {
+		const struct lp_site *site = &s->sites[(uintptr_t)spot.pc / 4 % LP_SITES];
+		if (site->line > 0 && memcmp(&site->spot, &spot, sizeof spot) == 0)
+			return site;
+	}
+#endif
+	return walk_up(L, s);
 }
 
 /* A place as a whole number: where in `names`, and the line. */

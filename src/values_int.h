@@ -207,4 +207,19 @@ bool lp_records_known(void); /* records.c may be used */
 void lp_shortcut_test(lua_State *L); /* once per process */
 bool lp_portable(void);              /* LUA_POOL_PORTABLE=1: no knowledge of internals is used */
 
+/* One more value of a message, a string, for those who have no Lua state to encode it in. False: out of memory. */
+static inline bool lp_put_string(struct lp_msg *m, const char *text, uint64_t n)
+{
+	if (!lp_msg_room(m, 13 + n))
+		return false;
+	unsigned char *at = m->data + m->len;
+	*at = LP_TLONG;
+	memset(at + 1, 0xff, 4); /* LP_NO_ORDINAL */
+	memcpy(at + 5, &n, 8);
+	memcpy(at + 13, text, n);
+	m->len += 13 + n;
+	m->nvalues++;
+	return true;
+}
+
 #endif

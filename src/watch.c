@@ -50,21 +50,6 @@ __attribute__((constructor)) static void watch_open(void)
 
 /* ---- messages ---- */
 
-static bool put_string(struct lp_msg *m, const char *text, size_t n)
-{
-	uint64_t len = n;
-	if (!lp_msg_room(m, 13 + n))
-		return false;
-	unsigned char *p = m->data + m->len;
-	*p = LP_TLONG;
-	memset(p + 1, 0xff, 4); /* LP_NO_ORDINAL */
-	memcpy(p + 5, &len, 8);
-	memcpy(p + 13, text, n);
-	m->len += 13 + n;
-	m->nvalues++;
-	return true;
-}
-
 /* Never waits. False: no room, or no memory. */
 static bool send(struct watch *w, const char *what, const char *entry)
 {
@@ -73,7 +58,7 @@ static bool send(struct watch *w, const char *what, const char *entry)
 	const char *slash = w->len && w->name[w->len - 1] == '/' ? "" : "/";
 	int n = snprintf(path, sizeof path, "%s%s%s", w->name, entry ? slash : "", entry ? entry : "");
 	struct lp_node node = {.obj = &w->channel->obj, .op = LP_CHANNEL_SEND, .value = p};
-	if (p && n > 0 && put_string(&p->msg, what, strlen(what)) && put_string(&p->msg, path, (size_t)n) &&
+	if (p && n > 0 && lp_put_string(&p->msg, what, strlen(what)) && lp_put_string(&p->msg, path, (size_t)n) &&
 		node.obj->cls->take(node.obj, &node) && node.result == LP_CHANNEL_OK)
 		return true;
 	lp_packet_free(p);
