@@ -8,6 +8,8 @@
 #ifndef LP_VALUES_INT_H
 #define LP_VALUES_INT_H
 
+#include <string.h>
+
 #include "own.h"
 #include "values.h"
 

@@ -170,7 +170,7 @@ static void crowd(uint32_t limit, unsigned refuse, unsigned fail, bool cancel)
 	for (int i = 0; i < ADDERS; i++)
 		adders[i] = test_start(add, (void *)(intptr_t)i);
 	if (cancel) {
-		UNTIL(atomic_load(&ran) > rounds / 4);
+		UNTIL(atomic_load(&ran) > rounds / 4 || lp_group_over(group)); /* a failure may come first and end it */
 		lp_group_cancel(group);
 	}
 	for (int i = 0; i < 20; i++)
