@@ -7,7 +7,7 @@
 #
 #   LUA=5.4|jit    which Lua (5.4)             SAN=address|thread  a sanitizer build
 #   FAULTS=1       allocations that can fail   WERROR=1            warnings are errors
-#   CHECK=1        locks, their order and invariants are looked at (src/lock.h)
+#   CHECK=1        locks, their order and invariants are looked at (src/base/lock.h)
 #   DEPS=no        install nothing, only say what is missing       V=1   show the commands
 
 LUA     = 5.4
@@ -88,11 +88,12 @@ endif
 # Without a stub per call: Lua binds every symbol at once when it loads a module, so a stub saves nothing.
 OURS   = -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec -pthread \
          $(WARN) $(SAN_FLAGS) $(if $(FAULTS),-DLP_FAULTS) $(if $(CHECK),-DLP_CHECK) $(LUA_CFLAGS)
-COMPILE = $(CC) $(CFLAGS) $(OURS) $(CPPFLAGS) -MMD -MP
+COMPILE = $(CC) $(CFLAGS) $(OURS) $(INCLUDES) $(CPPFLAGS) -MMD -MP
 
 # ---- files ----
 
-SRC      := $(sort $(wildcard src/*.c))
+SRC      := $(sort $(wildcard src/*/*.c))
+INCLUDES := $(patsubst %/,-I%,$(sort $(dir $(wildcard src/*/*.h))))
 OBJS     := $(SRC:src/%.c=$(OBJ)/%.o)
 LUAFILES := $(sort $(shell find lua-pool -name '*.lua' 2>/dev/null))
 CORE     := $(BUILD)/lua-pool/core.so
@@ -160,14 +161,15 @@ $(OBJ)/probed: $(OBJ)/flags
 	@touch $@
 
 $(OBJ)/%.o: src/%.c $(OBJ)/probed
+	@mkdir -p $(@D)
 	$(call say,CC $<)
 	$(Q)$(COMPILE) $(LOOPS) $(DEFINES) -c -o $@ $<
 
-$(OBJ)/core.o: private DEFINES = -DLP_VERSION='"$(VERSION)"'
-$(OBJ)/core.o: lua-pool/version.lua
+$(OBJ)/lib/core.o: private DEFINES = -DLP_VERSION='"$(VERSION)"'
+$(OBJ)/lib/core.o: lua-pool/version.lua
 
 # Loops over arrays are worth the compiler's best.
-$(OBJ)/array_ops.o $(OBJ)/array_sort.o: private LOOPS = -O3
+$(OBJ)/data/array_ops.o $(OBJ)/data/array_sort.o: private LOOPS = -O3
 
 # The names of the objects, so that a file that is gone is linked no more.
 $(OBJ)/list: force
@@ -198,9 +200,9 @@ $(BUILD)/unpreload.so: tools/unpreload.c
 $(OBJ)/spec/%.o: spec/%.c $(OBJ)/probed
 	@mkdir -p $(@D)
 	$(call say,CC $<)
-	$(Q)$(COMPILE) -Isrc -c -o $@ $<
+	$(Q)$(COMPILE) -c -o $@ $<
 
-NOT_CORE := $(filter-out $(OBJ)/core.o,$(OBJS))
+NOT_CORE := $(filter-out $(OBJ)/lib/core.o,$(OBJS))
 $(BUILD)/%.so: $(OBJ)/spec/support/%.o $(OBJ)/all.a
 	$(call say,LD $@)
 	$(Q)$(SHARED) -o $@ $< $(OBJ)/all.a -lm -ldl
@@ -216,7 +218,7 @@ $(BUILD)/host/%: $(OBJ)/spec/host/%.o
 	$(call say,LD $@)
 	$(Q)$(PROGRAM) -Wl,-E -o $@ $< $(LUA_LIBS) -lm -ldl
 
--include $(wildcard $(OBJ)/*.d $(OBJ)/spec/*/*.d)
+-include $(wildcard $(OBJ)/*/*.d $(OBJ)/spec/*/*.d)
 
 # ---- what people run ----
 

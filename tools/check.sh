@@ -152,7 +152,7 @@ part_lint() {
 			esac
 			try "cppcheck ($lua)" cppcheck -q -j"$jobs" --std=c11 --language=c --enable=warning,performance,portability \
 				--inline-suppr --suppressions-list=tools/cppcheck.supp --error-exitcode=1 "$defs" -D__linux__ -D__GNUC__ \
-				-D__x86_64__ src || r=1
+				-D__x86_64__ $(printf -- " -I%s" src/*/) src || r=1
 		done
 	fi
 	for f in tools/*.sh .ci/run; do

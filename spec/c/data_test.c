@@ -2,8 +2,8 @@
  * while others wait for its keys. */
 #include <string.h>
 
-#include "../../src/array_ops.h"
-#include "../../src/dict.h"
+#include "array_ops.h"
+#include "dict.h"
 #include "test.h"
 
 /* ---- arrays ---- */

@@ -2,9 +2,9 @@
  * cancelling walks that list: what is tested is the group's own counting, its limit and its counts of objects. */
 #include <sched.h>
 
-#include "../../src/group.h"
-#include "../../src/stop.h"
-#include "../../src/worker.h"
+#include "group.h"
+#include "stop.h"
+#include "worker.h"
 #include "test.h"
 
 enum { ADDERS = 2, RUNNERS = 3, MAX_FOUND = 64 };

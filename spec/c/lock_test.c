@@ -2,9 +2,9 @@
  * timeouts and cancellations. */
 #include <sched.h>
 
-#include "../../src/barrier.h"
-#include "../../src/condition.h"
-#include "../../src/rwlock.h"
+#include "barrier.h"
+#include "condition.h"
+#include "rwlock.h"
 #include "test.h"
 
 enum { THREADS = 4 };

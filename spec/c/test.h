@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../../src/cancel.h"
-#include "../../src/wait.h"
+#include "cancel.h"
+#include "wait.h"
 
 static _Atomic int test_passed, test_failed;
 

@@ -2,8 +2,8 @@
  * and setting at random on several threads. A thread of the test rings. */
 #include <sched.h>
 
-#include "../../src/stop.h"
-#include "../../src/timer.h"
+#include "stop.h"
+#include "timer.h"
 #include "test.h"
 
 enum { THREADS = 3, TIMERS = 9 };

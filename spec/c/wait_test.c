@@ -1,7 +1,7 @@
 /* The waiting layer, one promise at a time: lock, parker, event, semaphore, wait-any, deadline,
  * cancellation. The races are in race_test.c, the rings in ring_test.c. */
-#include "../../src/event.h"
-#include "../../src/semaphore.h"
+#include "event.h"
+#include "semaphore.h"
 #include "test.h"
 
 #define MS 1000000LL

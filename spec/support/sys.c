@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../src/compat.h"
-#include "../../src/os.h"
+#include "compat.h"
+#include "os.h"
 
 /* ---- signals ---- */
 
