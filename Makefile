@@ -93,7 +93,7 @@ COMPILE = $(CC) $(CFLAGS) $(OURS) $(INCLUDES) $(CPPFLAGS) -MMD -MP
 # ---- files ----
 
 SRC      := $(sort $(wildcard src/*/*.c))
-INCLUDES := $(patsubst %/,-I%,$(sort $(dir $(wildcard src/*/*.h))))
+INCLUDES := -Isrc
 OBJS     := $(SRC:src/%.c=$(OBJ)/%.o)
 LUAFILES := $(sort $(shell find lua-pool -name '*.lua' 2>/dev/null))
 CORE     := $(BUILD)/lua-pool/core.so

@@ -1,7 +1,7 @@
 /* array: the loops over arrays as one would write them in C, on the memory of our arrays. A Lua module for
  * bench/rows/data.lua: require "bench_array" -> {sum = ..., axpy = ...}, functions of pointers (a:pointer()) and lengths. The
  * loop of `sum` may be reordered by the compiler, so that it is vectorised too: the fastest plain loop there is. */
-#include "compat.h"
+#include "values/compat.h"
 
 __attribute__((noinline, optimize("Ofast")))
 static double sum(const double *x, size_t n)

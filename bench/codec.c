@@ -1,7 +1,7 @@
 /* codec: what it costs to turn values into a message and back, without a task around it. A Lua module for
  * bench/rows.lua: require "bench_codec" (n, values...) -> seconds to encode, seconds to decode, each for one time. */
-#include "os.h"
-#include "values.h"
+#include "base/os.h"
+#include "values/values.h"
 
 enum { INLINE = 256 };
 

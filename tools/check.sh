@@ -152,13 +152,14 @@ part_lint() {
 			esac
 			try "cppcheck ($lua)" cppcheck -q -j"$jobs" --std=c11 --language=c --enable=warning,performance,portability \
 				--inline-suppr --suppressions-list=tools/cppcheck.supp --error-exitcode=1 "$defs" -D__linux__ -D__GNUC__ \
-				-D__x86_64__ $(printf -- " -I%s" src/*/) src || r=1
+				-D__x86_64__ -Isrc src || r=1
 		done
 	fi
 	for f in tools/*.sh .ci/run; do
 		try "bash -n $f" bash -n "$f" || r=1
 	done
 	try "tidy text" tidy || r=1
+	try "the folders of src are layers" lua5.4 tools/layers.lua || r=1
 	try "build" build || r=1
 	try "only luaopen_pool_core is exported" one_symbol build/5.4/lua-pool/core.so || r=1
 	try "no liblua is linked" not_linked build/5.4/lua-pool/core.so || r=1

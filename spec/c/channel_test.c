@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "channel.h"
+#include "sync/channel.h"
 #include "test.h"
 
 static struct lp_packet *packet(uint64_t id)

@@ -2,8 +2,8 @@
  * while others wait for its keys. */
 #include <string.h>
 
-#include "array_ops.h"
-#include "dict.h"
+#include "data/array_ops.h"
+#include "data/dict.h"
 #include "test.h"
 
 /* ---- arrays ---- */

@@ -2,9 +2,9 @@
  * cancelling walks that list: what is tested is the group's own counting, its limit and its counts of objects. */
 #include <sched.h>
 
-#include "group.h"
-#include "stop.h"
-#include "worker.h"
+#include "sched/group.h"
+#include "sched/stop.h"
+#include "sched/worker.h"
 #include "test.h"
 
 enum { ADDERS = 2, RUNNERS = 3, MAX_FOUND = 64 };

@@ -1,7 +1,7 @@
 /* ids: every one once, the lowest first, none that is in use, and 0 when all are. */
 #include "test.h"
 
-#include "ids.h"
+#include "sched/ids.h"
 
 static void all_of_them(void)
 {

@@ -2,9 +2,9 @@
  * timeouts and cancellations. */
 #include <sched.h>
 
-#include "barrier.h"
-#include "condition.h"
-#include "rwlock.h"
+#include "sync/barrier.h"
+#include "sync/condition.h"
+#include "sync/rwlock.h"
 #include "test.h"
 
 enum { THREADS = 4 };

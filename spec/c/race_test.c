@@ -1,10 +1,10 @@
 /* Races of the waiting layer: random waits for random sets, with timeouts and cancellations that
  * fall into the same microseconds as the deliveries. What must hold: no permit is lost, none is made,
  * nobody waits for ever, and the answer names what was really consumed. */
-#include "event.h"
+#include "sync/event.h"
 #include <sched.h>
 
-#include "semaphore.h"
+#include "sync/semaphore.h"
 #include "test.h"
 
 #include <sched.h>

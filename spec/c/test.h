@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cancel.h"
-#include "wait.h"
+#include "wait/cancel.h"
+#include "wait/wait.h"
 
 static _Atomic int test_passed, test_failed;
 

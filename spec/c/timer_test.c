@@ -2,8 +2,8 @@
  * and setting at random on several threads. A thread of the test rings. */
 #include <sched.h>
 
-#include "stop.h"
-#include "timer.h"
+#include "sched/stop.h"
+#include "sync/timer.h"
 #include "test.h"
 
 enum { THREADS = 3, TIMERS = 9 };

@@ -1,7 +1,7 @@
 /* The waiting layer, one promise at a time: lock, parker, event, semaphore, wait-any, deadline,
  * cancellation. The races are in race_test.c, the rings in ring_test.c. */
-#include "event.h"
-#include "semaphore.h"
+#include "sync/event.h"
+#include "sync/semaphore.h"
 #include "test.h"
 
 #define MS 1000000LL

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "account.h"
-#include "handle.h"
-#include "values.h"
+#include "base/account.h"
+#include "values/handle.h"
+#include "values/values.h"
 
 static const char key;
 

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "compat.h"
-#include "os.h"
+#include "values/compat.h"
+#include "base/os.h"
 
 /* ---- signals ---- */
 

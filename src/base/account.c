@@ -1,11 +1,11 @@
 /* account: see account.h. */
-#include "account.h"
+#include "base/account.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "os.h"
+#include "base/os.h"
 
 struct lp_account {
 	_Atomic uint32_t refs;  /* one of who runs the task, one per block */

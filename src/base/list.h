@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "lock.h"
+#include "base/lock.h"
 
 struct lp_link {
 	struct lp_link *next, *prev;

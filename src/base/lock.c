@@ -1,5 +1,5 @@
 /* lock: see lock.h. The checks of a build with CHECK=1; os.c has the slow paths. */
-#include "lock.h"
+#include "base/lock.h"
 
 #ifdef LP_CHECK
 

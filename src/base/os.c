@@ -1,6 +1,6 @@
 /* os: Linux with glibc. Futexes, threads, the clock, the count of usable cores, fork. */
 #define _GNU_SOURCE
-#include "os.h"
+#include "base/os.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <pthread.h>
 
-#include "lock.h"
+#include "base/lock.h"
 
 /* ---- time ---- */
 typedef int64_t lp_time;

@@ -5,7 +5,7 @@
  * again: it exists for some microseconds. Whoever else came to it meanwhile (root, or another process of
  * this user) is recognised by the kernel's word about its process, and hung up on. */
 #define _GNU_SOURCE
-#include "os.h"
+#include "base/os.h"
 
 #include <errno.h>
 #include <stdio.h>

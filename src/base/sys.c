@@ -1,6 +1,6 @@
 /* sys: Linux with glibc. See sys.h. */
 #define _GNU_SOURCE
-#include "sys.h"
+#include "base/sys.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* array: see array.h. */
-#include "array.h"
+#include "data/array.h"
 
-#include "account.h"
+#include "base/account.h"
 
 struct lp_store {
 	struct lp_obj obj; /* the memory follows, aligned */

@@ -14,7 +14,7 @@
 #ifndef LP_ARRAY_H
 #define LP_ARRAY_H
 
-#include "obj.h"
+#include "wait/obj.h"
 
 enum lp_type { LP_I8, LP_U8, LP_I16, LP_U16, LP_I32, LP_U32, LP_I64, LP_U64, LP_F32, LP_F64, LP_TYPES };
 

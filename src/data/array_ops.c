@@ -1,5 +1,5 @@
 /* array_ops: see array_ops.h. The loops are in array_loops.h, which is read once per type. */
-#include "array_ops.h"
+#include "data/array_ops.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,61 +16,61 @@ enum {
 #define T int8_t
 #define WIDE int32_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, u8)
 #define T uint8_t
 #define WIDE uint32_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, i16)
 #define T int16_t
 #define WIDE int32_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, u16)
 #define T uint16_t
 #define WIDE uint32_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, i32)
 #define T int32_t
 #define WIDE int64_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, u32)
 #define T uint32_t
 #define WIDE uint64_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, i64)
 #define T int64_t
 #define WIDE uint64_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, u64)
 #define T uint64_t
 #define WIDE uint64_t
 #define REAL 0
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, f32)
 #define T float
 #define WIDE double
 #define REAL 1
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define NAME(f) JOIN(f, f64)
 #define T double
 #define WIDE double
 #define REAL 1
-#include "array_loops.h"
+#include "data/array_loops.h"
 
 #define OPS(t) {fill_##t, sum_##t, dot_##t, scale_##t, axpy_##t, equal_##t, extreme_##t, find_##t, lp_sort_##t, \
 	lp_lower_##t, lp_merge_##t},

@@ -8,7 +8,7 @@
 #ifndef LP_ARRAY_OPS_H
 #define LP_ARRAY_OPS_H
 
-#include "array.h"
+#include "data/array.h"
 
 struct lp_array_ops {
 	void (*fill)(void *to, union lp_element v, size_t n);

@@ -5,7 +5,7 @@
  * from the lowest byte up: it counts all bytes in one pass, then moves the elements between the array and
  * a copy, once per byte that is not the same everywhere. What is moved is the element, so NaNs keep their
  * bits. Without memory for the copy it is a heap sort in place. */
-#include "array_ops.h"
+#include "data/array_ops.h"
 
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /* dict: see dict.h. This file: making and finding entries, limits, time, waiting. dict_ops.c: what users call. */
-#include "dict_int.h"
+#include "data/dict.h"
+#include "data/dict_int.h"
 
 #include <string.h>
 
-#include "account.h"
+#include "base/account.h"
 
 /* ---- blobs ---- */
 

@@ -11,8 +11,8 @@
 #ifndef LP_DICT_H
 #define LP_DICT_H
 
-#include "msg.h"
-#include "wait.h"
+#include "wait/msg.h"
+#include "wait/wait.h"
 
 enum lp_key_kind { LP_KEY_BOOLEAN, LP_KEY_INTEGER, LP_KEY_FLOAT, LP_KEY_STRING, LP_KEY_LIGHT, LP_KEY_INT64, LP_KEY_UINT64 };
 

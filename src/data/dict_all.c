@@ -1,5 +1,5 @@
 /* dict_all: what looks at all entries of a dict, shard by shard; see dict.h. */
-#include "dict_int.h"
+#include "data/dict_int.h"
 
 #include <string.h>
 

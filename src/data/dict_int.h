@@ -2,7 +2,7 @@
 #ifndef LP_DICT_INT_H
 #define LP_DICT_INT_H
 
-#include "dict.h"
+#include "data/dict.h"
 
 struct lp_entry {
 	struct lp_entry *next;       /* [lock] in its bucket, or in a list of what is to be freed */

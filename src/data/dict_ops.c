@@ -1,11 +1,11 @@
 /* dict_ops: what is done with a dict; see dict.h. Every function takes one shard's lock at a time, and gives
  * back counts only when it holds none. */
-#include "dict_int.h"
+#include "data/dict_int.h"
 
 #include <string.h>
 
-#include "account.h"
-#include "values_int.h"
+#include "base/account.h"
+#include "values/values_int.h"
 
 /* ---- one entry ---- */
 

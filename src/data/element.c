@@ -1,11 +1,11 @@
 /* element: see element.h. */
-#include "element.h"
+#include "data/element.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
-#include "cdata.h"
+#include "values/cdata.h"
 
 /* ---- from Lua ---- */
 

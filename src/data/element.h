@@ -2,8 +2,8 @@
 #ifndef LP_ELEMENT_H
 #define LP_ELEMENT_H
 
-#include "array.h"
-#include "compat.h"
+#include "data/array.h"
+#include "values/compat.h"
 
 /* The value at index as an element. False: it does not fit, and the reason ("a whole number from -128 to 127
  * expected, got 300") is pushed. Whole floats are whole numbers. f32 rounds. u64 on Lua 5.4: negative

@@ -1,6 +1,6 @@
 /* file: see file.h. */
 #define _GNU_SOURCE
-#include "file.h"
+#include "files/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

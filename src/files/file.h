@@ -14,7 +14,7 @@
 
 #include <sys/stat.h>
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_file {
 	struct lp_obj obj;

@@ -1,14 +1,14 @@
 /* io: see io.h. */
 #define _GNU_SOURCE
-#include "io.h"
+#include "files/io.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "account.h"
-#include "blocking.h"
-#include "sys.h"
+#include "base/account.h"
+#include "wait/blocking.h"
+#include "base/sys.h"
 
 /* The system reads no more at once anyway than 2 GiB; a request to stop is looked at in between. */
 enum { PIECE = 8 << 20 };

@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "state.h"
+#include "vm/state.h"
 
 struct lp_io {
 	struct lp_state *s;

@@ -1,9 +1,9 @@
 /* pack: see pack.h. */
-#include "pack.h"
+#include "files/pack.h"
 
 #include <string.h>
 
-#include "account.h"
+#include "base/account.h"
 
 /* ---- entries ---- */
 

@@ -8,8 +8,8 @@
 
 #include <stdatomic.h>
 
-#include "io.h"
-#include "obj.h"
+#include "files/io.h"
+#include "wait/obj.h"
 
 /* One name. Followed by the name itself and a zero. Good until the next one is added. */
 struct lp_entry {

@@ -1,6 +1,6 @@
 /* process: see process.h. */
 #define _GNU_SOURCE
-#include "process.h"
+#include "files/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "account.h"
-#include "sys.h"
+#include "base/account.h"
+#include "base/sys.h"
 
 extern char **environ;
 

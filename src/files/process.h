@@ -7,8 +7,8 @@
 
 #include <sys/types.h>
 
-#include "io.h"
-#include "obj.h"
+#include "files/io.h"
+#include "wait/obj.h"
 
 enum { LP_OUT, LP_ERR };
 

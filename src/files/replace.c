@@ -1,6 +1,6 @@
 /* replace: see replace.h. */
 #define _GNU_SOURCE
-#include "replace.h"
+#include "files/replace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,8 +9,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "sys.h"
+#include "files/io.h"
+#include "base/sys.h"
 
 enum {
 	SLOTS = 16,    /* names that follow from the target's */

@@ -12,7 +12,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include "state.h"
+#include "vm/state.h"
 
 struct lp_replace {
 	int dir;                    /* the folder; the caller's */

@@ -1,6 +1,6 @@
 /* watch: see watch.h. Linux: inotify. watch_lock is held while a channel's lock is taken, never the other way round. */
 #define _GNU_SOURCE
-#include "watch.h"
+#include "files/watch.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,8 +12,8 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include "list.h"
-#include "values_int.h"
+#include "base/list.h"
+#include "values/values_int.h"
 
 struct watch {
 	struct lp_obj obj;

@@ -5,7 +5,7 @@
 #ifndef LP_WATCH_H
 #define LP_WATCH_H
 
-#include "channel.h"
+#include "sync/channel.h"
 
 /* Watches `system_path` and gives ch its messages: (what, path), path beginning with `name`. 0 or an errno. From then on
  * ch, which nobody else knows yet, owns the watch. */

@@ -2,11 +2,11 @@
  * lua-pool/init.lua builds the module that users see from the table that this returns. */
 #include <string.h>
 
-#include "close.h"
-#include "handle.h"
-#include "inbox.h"
-#include "lib.h"
-#include "signals.h"
+#include "sched/close.h"
+#include "values/handle.h"
+#include "wait/inbox.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
 
 static const char sentinel_key;
 

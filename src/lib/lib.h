@@ -2,9 +2,9 @@
 #ifndef LP_LIB_H
 #define LP_LIB_H
 
-#include "group.h"
-#include "state.h"
-#include "worker.h"
+#include "sched/group.h"
+#include "vm/state.h"
+#include "sched/worker.h"
 
 extern bool lp_spinning; /* more than one core: a short spin may be answered by another */
 

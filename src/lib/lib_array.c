@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib_array.h"
+#include "lib/lib_array.h"
 
 /* ---- arguments ---- */
 

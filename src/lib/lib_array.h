@@ -2,10 +2,10 @@
 #ifndef LP_LIB_ARRAY_H
 #define LP_LIB_ARRAY_H
 
-#include "array.h"
-#include "element.h"
-#include "handle.h"
-#include "state.h"
+#include "data/array.h"
+#include "data/element.h"
+#include "values/handle.h"
+#include "vm/state.h"
 
 /* The array or buffer at index and where its memory is, or an error that says what was expected, or that it was
  * moved away. The address is good while the value is on the stack and nothing is waited for. */

@@ -2,8 +2,8 @@
  * where there is nothing else to return. None blocks; none can be stopped in the middle. */
 #include <string.h>
 
-#include "array_ops.h"
-#include "lib_array.h"
+#include "data/array_ops.h"
+#include "lib/lib_array.h"
 
 /* What most of them begin with. */
 struct self {

@@ -1,9 +1,9 @@
 /* lib_batch: what lua-pool/batch.lua needs to know of an error that fn has raised in the middle of a batch. */
 #include <string.h>
 
-#include "lib.h"
-#include "state.h"
-#include "worker.h"
+#include "lib/lib.h"
+#include "vm/state.h"
+#include "sched/worker.h"
 
 enum { FRAMES = 16 }; /* in so many from the bottom of the stack a batch's loop stands: it is what the task calls */
 

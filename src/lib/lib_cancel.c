@@ -4,12 +4,12 @@
  * outside can fall between its begin and the protected call, or between that and its end: there is no Lua code
  * there. LuaJIT has no continuations, so a scope is made of Lua there (lua-pool/cancel.lua), which holds the
  * moments at its borders with a shield. */
-#include "cancel.h"
-#include "handle.h"
-#include "lib.h"
-#include "own.h"
-#include "signals.h"
-#include "suspend.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "values/own.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
 
 /* cancel_requested() -> boolean: was this task asked to end? Also while it cleans up or is shielded. */
 static int cancel_requested(lua_State *L)

@@ -9,14 +9,14 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "cancel.h"
-#include "channel.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
-#include "values.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "sync/channel.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 /* ---- boxes ---- */
 

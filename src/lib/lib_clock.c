@@ -2,8 +2,8 @@
 #include <math.h>
 #include <time.h>
 
-#include "lib.h"
-#include "suspend.h"
+#include "lib/lib.h"
+#include "vm/suspend.h"
 
 /* pool.now([clock]) -> seconds of "monotonic" (default), "realtime", "boottime", "process" or "thread". */
 static int clock_now(lua_State *L)

@@ -2,9 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "counter.h"
-#include "handle.h"
-#include "state.h"
+#include "sync/counter.h"
+#include "values/handle.h"
+#include "vm/state.h"
 
 /* Lua 5.4: any integer. LuaJIT: whole numbers to 2^53 either way; beyond, a number does not say which. */
 static int64_t check_whole(lua_State *L, int index)

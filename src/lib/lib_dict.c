@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib_dict.h"
-#include "suspend.h"
+#include "lib/lib_dict.h"
+#include "vm/suspend.h"
 
 /* ---- anchors, values ---- */
 

@@ -2,10 +2,10 @@
 #ifndef LP_LIB_DICT_H
 #define LP_LIB_DICT_H
 
-#include "dict.h"
-#include "handle.h"
-#include "state.h"
-#include "values.h"
+#include "data/dict.h"
+#include "values/handle.h"
+#include "vm/state.h"
+#include "values/values.h"
 
 /* ---- keys ---- (lib_dict_all.c) */
 /* The value at index as a key, which points into a string that stays where it is. NULL, or why it is none (on the stack). */

@@ -2,10 +2,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "cdata.h"
-#include "element.h"
-#include "lib_dict.h"
-#include "suspend.h"
+#include "values/cdata.h"
+#include "data/element.h"
+#include "lib/lib_dict.h"
+#include "vm/suspend.h"
 
 /* ---- keys ---- */
 

@@ -1,11 +1,11 @@
 /* lib_ends: hearing of the ends of several futures, for lua-pool/futures.lua. */
-#include "cancel.h"
-#include "ends.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "sched/ends.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
+#include "sched/worker.h"
 
 static struct lp_ends *check_ends(lua_State *L)
 {

@@ -1,7 +1,7 @@
 /* lib_event: pool.event() for Lua. */
-#include "event.h"
-#include "handle.h"
-#include "suspend.h"
+#include "sync/event.h"
+#include "values/handle.h"
+#include "vm/suspend.h"
 
 /* pool.event() -> event, not set. */
 static int event_new(lua_State *L)

@@ -1,17 +1,17 @@
 /* lib_file: the methods of files that pool.fs.open and create answer. Opening is in lib_fs.c. */
 #define _GNU_SOURCE
-#include "lib_file.h"
+#include "lib/lib_file.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "account.h"
-#include "array.h"
-#include "large.h"
-#include "lib_sync.h"
-#include "sys.h"
+#include "base/account.h"
+#include "data/array.h"
+#include "values/large.h"
+#include "lib/lib_sync.h"
+#include "base/sys.h"
 
 /* ---- jobs ---- */
 

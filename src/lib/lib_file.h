@@ -2,10 +2,10 @@
 #ifndef LP_LIB_FILE_H
 #define LP_LIB_FILE_H
 
-#include "blocking.h"
-#include "file.h"
-#include "handle.h"
-#include "io.h"
+#include "wait/blocking.h"
+#include "files/file.h"
+#include "values/handle.h"
+#include "files/io.h"
 
 /* job: what a call holds besides Lua values; an error that jumps over it finds it in __gc. */
 struct lp_job {

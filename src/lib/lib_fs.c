@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "lib_path.h"
+#include "vm/holdings.h"
+#include "lib/lib_path.h"
 
 /* ---- stat ---- */
 

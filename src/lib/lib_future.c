@@ -1,13 +1,13 @@
 /* lib_future: futures for Lua. A future is a handle of the task itself. */
-#include "abandon.h"
-#include "cancel.h"
-#include "close.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
-#include "values.h"
-#include "worker.h"
+#include "sched/abandon.h"
+#include "wait/cancel.h"
+#include "sched/close.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 enum { AWAIT_SPIN_NS = 4000 }; /* longer makes every cold await as long as the spin */
 

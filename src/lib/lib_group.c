@@ -1,13 +1,13 @@
 /* lib_group: pool.group for Lua. Options are checked, and `with` is made, in lua-pool/group.lua. */
 #include <stdio.h>
 
-#include "cancel.h"
-#include "group.h"
-#include "close.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
+#include "wait/cancel.h"
+#include "sched/group.h"
+#include "sched/close.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
 
 static struct lp_group *check_group(lua_State *L)
 {

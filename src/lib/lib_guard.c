@@ -1,11 +1,11 @@
 /* lib_guard: what locks share in Lua: waiting that cleans up before it raises, obj:with(fn), and guards. */
 #include <string.h>
 
-#include "cancel.h"
-#include "handle.h"
-#include "lib_sync.h"
-#include "suspend.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "lib/lib_sync.h"
+#include "vm/suspend.h"
+#include "sched/worker.h"
 
 /* ---- waiting ---- */
 

@@ -5,10 +5,10 @@
  * 6,500 such levels, and nearly all of LuaJIT's functions need less than 2 MiB for them (tried; LP_TASK_STACK is more). The
  * exceptions are string.gsub (8 KiB a level for its buffer: recursion through it ends the plain interpreter with
  * SIGSEGV), load with a reader, and coroutines, each of which has a stack of its own. */
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "worker.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "sched/worker.h"
 
 #if LP_LUAJIT
 

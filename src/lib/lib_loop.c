@@ -2,9 +2,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "holdings.h"
-#include "inbox.h"
-#include "suspend.h"
+#include "vm/holdings.h"
+#include "wait/inbox.h"
+#include "vm/suspend.h"
 
 /* Not lp_state(): an adapter that calls for a coroutine is no reason to remember that one. */
 static struct lp_inbox *inbox_of(lua_State *L)

@@ -1,13 +1,13 @@
 /* lib_many: reading many files for lua-pool/fs/many.lua. One pack is one task: a worker looks at what was put into it, and
  * whoever made it takes the answers out. */
 #define _GNU_SOURCE
-#include "lib_many.h"
+#include "lib/lib_many.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "large.h"
+#include "values/large.h"
 
 enum { ENOUGH = 4 << 20 }; /* bytes after which a task answers what it has */
 

@@ -2,8 +2,8 @@
 #ifndef LP_LIB_MANY_H
 #define LP_LIB_MANY_H
 
-#include "lib_path.h"
-#include "pack.h"
+#include "lib/lib_path.h"
+#include "files/pack.h"
 
 /* The pack at index, entered: the caller leaves. Raises if it is none, or if another thread is inside. */
 struct lp_pack *lp_enter_pack(lua_State *L, int index);

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "own.h"
-#include "state.h"
+#include "values/own.h"
+#include "vm/state.h"
 
 static const char meet_key; /* registry: the metatable */
 

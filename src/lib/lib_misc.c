@@ -1,13 +1,13 @@
 /* lib_misc: small things that the Lua parts need and Lua does not have, or does slowly. */
 #include <unistd.h>
 
-#include "cancel.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
-#include "values.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 /* isatty(fd) -> boolean */
 static int misc_isatty(lua_State *L)

@@ -1,7 +1,7 @@
 /* lib_mutex: pool.mutex() for Lua. */
-#include "handle.h"
-#include "lib_sync.h"
-#include "mutex.h"
+#include "values/handle.h"
+#include "lib/lib_sync.h"
+#include "sync/mutex.h"
 
 static struct lp_mtx *check_mutex(lua_State *L)
 {

@@ -6,10 +6,10 @@
  * begins with no names: most of the objects are of no use to it. */
 #include <string.h>
 
-#include "channel.h"
-#include "handle.h"
-#include "lib_sync.h"
-#include "mutex.h"
+#include "sync/channel.h"
+#include "values/handle.h"
+#include "lib/lib_sync.h"
+#include "sync/mutex.h"
 
 struct place {
 	struct lp_mtx mutex;

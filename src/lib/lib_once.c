@@ -4,10 +4,10 @@
  * meanwhile wait for a mutex inside, and everybody later gets a copy of the results. If the function fails
  * or its task ends, the next caller tries again. Who holds the mutex is known, so a function that
  * calls itself, or waits for somebody who waits for it, is told so. */
-#include "handle.h"
-#include "lib_sync.h"
-#include "mutex.h"
-#include "values.h"
+#include "values/handle.h"
+#include "lib/lib_sync.h"
+#include "sync/mutex.h"
+#include "values/values.h"
 
 struct lp_once {
 	struct lp_mtx mutex;

@@ -1,14 +1,14 @@
 /* lib_path: see lib_path.h. */
 #define _GNU_SOURCE
-#include "lib_path.h"
+#include "lib/lib_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "sys.h"
+#include "vm/holdings.h"
+#include "base/sys.h"
 
 static void folder_destroy(struct lp_obj *o)
 {

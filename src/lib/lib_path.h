@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <sys/types.h>
 
-#include "lib_file.h"
+#include "lib/lib_file.h"
 
 struct lp_path {
 	struct lp_folder *root; /* NULL: the process's own folder, and no limits */

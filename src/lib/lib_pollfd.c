@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "handle.h"
-#include "holdings.h"
-#include "inbox.h"
-#include "lib.h"
+#include "values/handle.h"
+#include "vm/holdings.h"
+#include "wait/inbox.h"
+#include "lib/lib.h"
 
 static const char pollers_key, poller_key;
 

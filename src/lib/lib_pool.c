@@ -4,14 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "abandon.h"
-#include "close.h"
-#include "handle.h"
-#include "ids.h"
-#include "lib.h"
-#include "signals.h"
-#include "suspend.h"
-#include "values.h"
+#include "sched/abandon.h"
+#include "sched/close.h"
+#include "values/handle.h"
+#include "sched/ids.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
+#include "vm/suspend.h"
+#include "values/values.h"
 
 static const char make_default_key; /* registry: function that creates the default pool */
 static const char early_key;        /* registry: function that says why no thread may start yet */

@@ -6,10 +6,10 @@
  *
  * Which errors end the task: the one with which it was told, and one that took its place on the way, when clean-up
  * failed: any that comes through a protected call in which the task was told. */
-#include "cancel.h"
-#include "handle.h"
-#include "lib.h"
-#include "signals.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "vm/signals.h"
 
 #if !LP_LUAJIT
 

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "lib_path.h"
-#include "replace.h"
-#include "sys.h"
+#include "vm/holdings.h"
+#include "lib/lib_path.h"
+#include "files/replace.h"
+#include "base/sys.h"
 
 enum { MAX_LINKS = 40 };
 

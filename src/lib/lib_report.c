@@ -1,10 +1,10 @@
 /* lib_report: pool.report() for Lua. */
 #include <string.h>
 
-#include "handle.h"
-#include "lib.h"
-#include "report.h"
-#include "suspend.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "sched/report.h"
+#include "vm/suspend.h"
 
 static const char report_key;
 

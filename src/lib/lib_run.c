@@ -7,13 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "channel.h"
-#include "holdings.h"
-#include "large.h"
-#include "lib_file.h"
-#include "lib_sync.h"
-#include "process.h"
-#include "sys.h"
+#include "sync/channel.h"
+#include "vm/holdings.h"
+#include "values/large.h"
+#include "lib/lib_file.h"
+#include "lib/lib_sync.h"
+#include "files/process.h"
+#include "base/sys.h"
 
 /* ---- starting ---- */
 

@@ -1,7 +1,7 @@
 /* lib_rwlock: pool.rwlock() for Lua. */
-#include "handle.h"
-#include "lib_sync.h"
-#include "rwlock.h"
+#include "values/handle.h"
+#include "lib/lib_sync.h"
+#include "sync/rwlock.h"
 
 static struct lp_rwlock *check_rwlock(lua_State *L)
 {

@@ -5,11 +5,11 @@
  *
  * Of several that are ready the first wins, counted from the one behind the last winner: a list that is
  * used again and again serves all who are ready in turn. */
-#include "lib_select.h"
+#include "lib/lib_select.h"
 
-#include "channel.h"
-#include "handle.h"
-#include "lib.h"
+#include "sync/channel.h"
+#include "values/handle.h"
+#include "lib/lib.h"
 
 struct selection {
 	struct lp_own own;

@@ -5,7 +5,7 @@
 #ifndef LP_LIB_SELECT_H
 #define LP_LIB_SELECT_H
 
-#include "suspend.h"
+#include "vm/suspend.h"
 
 struct lp_kind {
 	const struct lp_class *cls;

@@ -1,21 +1,21 @@
 /* lib_select_kinds: see lib_select.h. */
-#include "lib_select.h"
+#include "lib/lib_select.h"
 
 #include <string.h>
 
-#include "channel.h"
-#include "event.h"
-#include "group.h"
-#include "handle.h"
-#include "lib.h"
-#include "lib_dict.h"
-#include "lib_sync.h"
-#include "mutex.h"
-#include "rwlock.h"
-#include "semaphore.h"
-#include "task.h"
-#include "timer.h"
-#include "values.h"
+#include "sync/channel.h"
+#include "sync/event.h"
+#include "sched/group.h"
+#include "values/handle.h"
+#include "lib/lib.h"
+#include "lib/lib_dict.h"
+#include "lib/lib_sync.h"
+#include "sync/mutex.h"
+#include "sync/rwlock.h"
+#include "sync/semaphore.h"
+#include "sched/task.h"
+#include "sync/timer.h"
+#include "values/values.h"
 
 static int push_true(lua_State *L, struct lp_state *s, struct lp_node *n)
 {

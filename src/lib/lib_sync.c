@@ -1,13 +1,13 @@
 /* lib_sync: pool.condition, pool.semaphore and pool.barrier for Lua; opens the other locks and pool.select too. */
 #include <stdio.h>
 
-#include "barrier.h"
-#include "condition.h"
-#include "handle.h"
-#include "lib_sync.h"
-#include "semaphore.h"
-#include "suspend.h"
-#include "worker.h"
+#include "lib/lib_sync.h"
+#include "sync/barrier.h"
+#include "sync/condition.h"
+#include "values/handle.h"
+#include "sync/semaphore.h"
+#include "vm/suspend.h"
+#include "sched/worker.h"
 
 /* ---- condition ---- */
 

@@ -2,8 +2,8 @@
 #ifndef LP_LIB_SYNC_H
 #define LP_LIB_SYNC_H
 
-#include "own.h"
-#include "suspend.h"
+#include "values/own.h"
+#include "vm/suspend.h"
 
 /* The one who waits and owns: the running task, or this Lua state. Raises while the state closes. */
 struct lp_actor *lp_sync_actor(lua_State *L, struct lp_state *s);

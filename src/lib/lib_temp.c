@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "holdings.h"
-#include "lib_path.h"
-#include "lib_sync.h"
-#include "sys.h"
+#include "vm/holdings.h"
+#include "lib/lib_path.h"
+#include "lib/lib_sync.h"
+#include "base/sys.h"
 
 struct tempdir {
 	struct lp_obj obj;

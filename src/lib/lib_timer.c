@@ -2,9 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "handle.h"
-#include "suspend.h"
-#include "timer.h"
+#include "values/handle.h"
+#include "vm/suspend.h"
+#include "sync/timer.h"
 
 static struct lp_timer *check_timer(lua_State *L)
 {

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "lib_path.h"
-#include "sys.h"
+#include "vm/holdings.h"
+#include "lib/lib_path.h"
+#include "base/sys.h"
 
 /* ---- listing ---- */
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib_many.h"
-#include "sys.h"
+#include "lib/lib_many.h"
+#include "base/sys.h"
 
 enum { ENOUGH = 2000 }; /* entries of one answer */
 

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "lib_path.h"
-#include "watch.h"
+#include "vm/holdings.h"
+#include "lib/lib_path.h"
+#include "files/watch.h"
 
 /* fs_watch(root, path, capacity) -> channel / nil, err, errno */
 static int fs_watch(lua_State *L)

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "holdings.h"
-#include "large.h"
-#include "lib_path.h"
-#include "sys.h"
+#include "vm/holdings.h"
+#include "values/large.h"
+#include "lib/lib_path.h"
+#include "base/sys.h"
 
 /* Of letters: r read, w write, c create, x exclusive, t truncate, a append. */
 static int open_flags(const char *letters)

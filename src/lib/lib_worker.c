@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handle.h"
-#include "holdings.h"
-#include "lib.h"
-#include "output.h"
-#include "worker.h"
+#include "values/handle.h"
+#include "vm/holdings.h"
+#include "lib/lib.h"
+#include "vm/output.h"
+#include "sched/worker.h"
 
 /* print(...): one write per line, so that lines of several workers never mix. */
 static int worker_print(lua_State *L)

@@ -1,14 +1,14 @@
 /* abandon: see abandon.h. */
-#include "abandon.h"
+#include "sched/abandon.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "mutex.h"
-#include "signals.h"
-#include "values_int.h"
+#include "wait/cancel.h"
+#include "sync/mutex.h"
+#include "vm/signals.h"
+#include "values/values_int.h"
 
 static struct lp_task *given_up(struct lp_actor *a)
 {

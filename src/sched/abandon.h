@@ -38,7 +38,7 @@
 #ifndef LP_ABANDON_H
 #define LP_ABANDON_H
 
-#include "worker.h"
+#include "sched/worker.h"
 
 enum { LP_ABANDON_TEXT = 2048 };
 #define LP_LAST_CALL (LP_SECOND / 10) /* between the second time it is told and the giving up */

@@ -1,13 +1,13 @@
 /* close: see close.h. */
-#include "close.h"
+#include "sched/close.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "mutex.h"
-#include "sweep.h"
+#include "wait/cancel.h"
+#include "sync/mutex.h"
+#include "sched/sweep.h"
 
 #define STUCK_AFTER LP_SECOND /* how long a cancelled task may take to end before it is given up */
 #define LEAVES_WITHIN (LP_SECOND / 10) /* and a thread that has no task any more */

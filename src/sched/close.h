@@ -2,7 +2,7 @@
 #ifndef LP_CLOSE_H
 #define LP_CLOSE_H
 
-#include "pool.h"
+#include "sched/pool.h"
 
 /* The host's tasks end: queued ones are dropped, running ones are cancelled and waited for, detached
  * ones may finish until exit_timeout. When it is the last host of the process, every thread ends too.

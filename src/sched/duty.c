@@ -1,12 +1,12 @@
 /* duty: what a worker does with a task that it was given, and how its thread asks for the next. */
-#include "worker.h"
+#include "sched/worker.h"
 
 #include <string.h>
 
-#include "abandon.h"
-#include "cancel.h"
-#include "signals.h"
-#include "values.h"
+#include "sched/abandon.h"
+#include "wait/cancel.h"
+#include "vm/signals.h"
+#include "values/values.h"
 
 /* It ends cancelled, but was not asked itself yet: it heard it from a child first, or is not on the stack any more for who
  * looks for it. Or it ends by itself while the request is on its way down to it. What it has started is reached from here. */

@@ -1,5 +1,5 @@
 /* ends: see ends.h. */
-#include "ends.h"
+#include "sched/ends.h"
 
 #include <stdlib.h>
 #include <string.h>

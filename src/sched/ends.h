@@ -10,7 +10,7 @@
 #ifndef LP_ENDS_H
 #define LP_ENDS_H
 
-#include "task.h"
+#include "sched/task.h"
 
 struct lp_ends {
 	struct lp_obj obj;

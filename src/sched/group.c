@@ -5,13 +5,13 @@
  * the count that it has of the group, which is given back when it is kept. A group that nobody else holds is
  * destroyed, then: it takes that count again and lets go of the member (which is what may report a failure
  * that nobody has seen), and goes with it. */
-#include "group.h"
+#include "sched/group.h"
 
 #include <string.h>
 
-#include "cancel.h"
-#include "stop.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "sched/stop.h"
+#include "sched/worker.h"
 
 /* ---- members that may be run by who awaits them ---- */
 

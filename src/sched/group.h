@@ -11,8 +11,8 @@
 #ifndef LP_GROUP_H
 #define LP_GROUP_H
 
-#include "pool.h"
-#include "task.h"
+#include "sched/pool.h"
+#include "sched/task.h"
 
 struct lp_group {
 	struct lp_token token;           /* the members' parent; its obj is the group's */

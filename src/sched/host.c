@@ -1,5 +1,5 @@
 /* host: see host.h. */
-#include "host.h"
+#include "sched/host.h"
 
 static lp_mutex hosts_lock = LP_MUTEX_INIT(LP_RANK_HOSTS);
 static struct lp_link hosts = {&hosts, &hosts}; /* [hosts_lock] */

@@ -6,7 +6,7 @@
 #ifndef LP_HOST_H
 #define LP_HOST_H
 
-#include "event.h"
+#include "sync/event.h"
 
 struct lp_host {
 	struct lp_obj obj;

@@ -1,9 +1,9 @@
 /* ids: see ids.h. A bit for each. */
-#include "ids.h"
+#include "sched/ids.h"
 
 #include <string.h>
 
-#include "os.h"
+#include "base/os.h"
 
 static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_IDS);
 static uint64_t taken[LP_MOST_IDS / 64]; /* [lock] */

@@ -1,13 +1,13 @@
 /* inline: tasks that run where somebody waits for them: in a worker that awaits a descendant of its task, and, when a pool
  * has no threads, on the thread that calls async. */
-#include "worker.h"
+#include "sched/worker.h"
 
 #include <string.h>
 
-#include "cancel.h"
-#include "ends.h"
-#include "group.h"
-#include "handle.h"
+#include "wait/cancel.h"
+#include "sched/ends.h"
+#include "sched/group.h"
+#include "values/handle.h"
 
 static lua_State *take_coroutine(lua_State *L, struct lp_worker *w)
 {

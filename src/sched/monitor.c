@@ -4,11 +4,11 @@
  * worker (it looks through the workers when the earliest is due, so that a scope costs its task one
  * comparison; those that are late join the list), and the timers that somebody waits for (timer.c). What does not react it
  * gives up (abandon.h), and watches on until it has come back. It starts when there is something to watch and leaves when there has been nothing for a while. */
-#include "abandon.h"
-#include "cancel.h"
-#include "stop.h"
-#include "sweep.h"
-#include "timer.h"
+#include "sched/abandon.h"
+#include "wait/cancel.h"
+#include "sched/stop.h"
+#include "sched/sweep.h"
+#include "sync/timer.h"
 
 enum { POKE_NS = 1000000, SLOW_POKE_NS = 10000000, STUCK_POKE_NS = 50000000, LINGER_NS = 200000000 };
 enum { MANY_POKES = 100 };

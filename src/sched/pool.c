@@ -1,14 +1,14 @@
 /* pool: a pool as a whole: its birth and end, resizing, cancelling all of it, what is wrong with it. Who runs, sleeps and is
  * woken is in sched.c. No Lua here. */
-#include "pool.h"
+#include "sched/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "sweep.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "sched/sweep.h"
+#include "sched/worker.h"
 
 static lp_mutex pools_lock = LP_MUTEX_INIT(LP_RANK_POOLS);
 static struct lp_link pools = {&pools, &pools}; /* [pools_lock] */

@@ -26,10 +26,10 @@
 #ifndef LP_POOL_H
 #define LP_POOL_H
 
-#include "event.h"
-#include "host.h"
-#include "queue.h"
-#include "semaphore.h"
+#include "sync/event.h"
+#include "sched/host.h"
+#include "sched/queue.h"
+#include "sync/semaphore.h"
 
 struct lp_worker;
 

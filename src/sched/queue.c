@@ -1,5 +1,5 @@
 /* queue: see queue.h. */
-#include "queue.h"
+#include "sched/queue.h"
 
 void lp_queue_init(struct lp_queue *q)
 {

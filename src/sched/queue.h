@@ -10,7 +10,7 @@
 #ifndef LP_QUEUE_H
 #define LP_QUEUE_H
 
-#include "task.h"
+#include "sched/task.h"
 
 struct lp_queue {
 	_Alignas(64) _Atomic(struct lp_task *) in; /* the last pushed first, linked by next */

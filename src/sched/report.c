@@ -1,14 +1,14 @@
 /* report: see report.h. */
-#include "report.h"
+#include "sched/report.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "channel.h"
-#include "ends.h"
-#include "group.h"
-#include "host.h"
+#include "sync/channel.h"
+#include "sched/ends.h"
+#include "sched/group.h"
+#include "sched/host.h"
 
 enum { FEW_LINES = 64 }; /* at first: as long as they do not suffice we look again, with room for twice as many */
 

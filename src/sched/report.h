@@ -4,7 +4,7 @@
 #ifndef LP_REPORT_H
 #define LP_REPORT_H
 
-#include "worker.h"
+#include "sched/worker.h"
 
 enum { LP_REPORT_OBJECTS = 4 }; /* of one wait, the rest is counted */
 

@@ -1,7 +1,7 @@
 /* sched: who runs, who sleeps, who wakes whom: see pool.h for the invariants, which this file keeps. No Lua here. */
-#include "pool.h"
+#include "sched/pool.h"
 
-#include "worker.h"
+#include "sched/worker.h"
 
 enum { SPIN_NS = 30000 };        /* one searcher, before it parks; none where `nice` is set */
 enum { RETRY_NS = 100000000 };   /* after a thread could not be started */

@@ -3,7 +3,7 @@
  * (glibc's free of another thread's memory takes 65 ns and more, and bounces the arena.) */
 #include <string.h>
 
-#include "task.h"
+#include "sched/task.h"
 
 enum { KEEP = 4096 }; /* slots kept per thread: 1.3 MB at the most, a burst of 4,000 without malloc */
 

@@ -1,6 +1,6 @@
 /* stop: see stop.h. */
 #define _GNU_SOURCE
-#include "stop.h"
+#include "sched/stop.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "abandon.h"
-#include "cancel.h"
-#include "signals.h"
-#include "sweep.h"
-#include "worker.h"
+#include "sched/abandon.h"
+#include "wait/cancel.h"
+#include "vm/signals.h"
+#include "sched/sweep.h"
+#include "sched/worker.h"
 
 /* ---- the signal ---- */
 

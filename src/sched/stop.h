@@ -13,8 +13,8 @@
 #ifndef LP_STOP_H
 #define LP_STOP_H
 
-#include "state.h"
-#include "task.h"
+#include "vm/state.h"
+#include "sched/task.h"
 
 struct lp_worker;
 

@@ -1,5 +1,5 @@
 /* sweep: see sweep.h. */
-#include "sweep.h"
+#include "sched/sweep.h"
 
 void lp_sweep_begin(struct lp_sweep *s, struct lp_pool *only, lp_sweep_wants *wants, void *data)
 {

@@ -8,7 +8,7 @@
 #ifndef LP_SWEEP_H
 #define LP_SWEEP_H
 
-#include "worker.h"
+#include "sched/worker.h"
 
 /* Is it one of those that are looked for? Called under the worker's lock, which pins the actor and its task: looks at their
  * memory only, takes no lock and no count. NULL: all. */

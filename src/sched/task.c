@@ -1,5 +1,5 @@
 /* task: see task.h. The task as an object to wait for, and its life. */
-#include "task.h"
+#include "sched/task.h"
 
 void (*lp_task_lost)(struct lp_task *t);
 void (*lp_task_member_ended)(struct lp_task *t, enum lp_task_state how);

@@ -15,8 +15,8 @@
 #ifndef LP_TASK_H
 #define LP_TASK_H
 
-#include "msg.h"
-#include "wait.h"
+#include "wait/msg.h"
+#include "wait/wait.h"
 
 struct lp_pool;
 struct lp_host;

@@ -1,7 +1,7 @@
 /* token: what the children of a task hold of it: the chain that "cancelling is downward" walks. See task.h. */
-#include "cancel.h"
-#include "stop.h"
-#include "task.h"
+#include "wait/cancel.h"
+#include "sched/stop.h"
+#include "sched/task.h"
 
 static void token_destroy(struct lp_obj *o)
 {

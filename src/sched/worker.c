@@ -1,14 +1,14 @@
 /* worker: birth and death, the stack of actors, the thread. What it does all day is in duty.c. */
 #define _GNU_SOURCE
-#include "worker.h"
+#include "sched/worker.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "account.h"
-#include "ids.h"
-#include "mutex.h"
+#include "base/account.h"
+#include "sched/ids.h"
+#include "sync/mutex.h"
 
 /* ---- waiting gives the permit up ---- */
 

@@ -9,10 +9,10 @@
 #ifndef LP_WORKER_H
 #define LP_WORKER_H
 
-#include "compat.h"
-#include "pool.h"
-#include "state.h"
-#include "stop.h"
+#include "values/compat.h"
+#include "sched/pool.h"
+#include "vm/state.h"
+#include "sched/stop.h"
 
 /* C stack that must be left for a task that starts on top of another: Lua 5.4's 200 C levels, each a string.gsub, take
  * 400 KB; LuaJIT's 6,500 levels, which nothing but its Lua stack bounds, take 2 MB, with the guards of lib_jit.c (tried). */

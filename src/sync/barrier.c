@@ -1,5 +1,5 @@
 /* barrier: see barrier.h. */
-#include "barrier.h"
+#include "sync/barrier.h"
 
 static uint32_t here(struct lp_barrier *b)
 {

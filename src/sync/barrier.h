@@ -5,7 +5,7 @@
 #ifndef LP_BARRIER_H
 #define LP_BARRIER_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_barrier {
 	struct lp_obj obj;

@@ -1,5 +1,5 @@
 /* channel: see channel.h. */
-#include "channel.h"
+#include "sync/channel.h"
 
 /* ---- packets (packet.c makes them) ---- */
 

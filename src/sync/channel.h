@@ -19,9 +19,9 @@
 #ifndef LP_CHANNEL_H
 #define LP_CHANNEL_H
 
-#include "account.h"
-#include "msg.h"
-#include "wait.h"
+#include "base/account.h"
+#include "wait/msg.h"
+#include "wait/wait.h"
 
 /* packet: one message and where it came to lie. */
 struct lp_packet {

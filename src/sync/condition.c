@@ -1,5 +1,5 @@
 /* condition: see condition.h. */
-#include "condition.h"
+#include "sync/condition.h"
 
 static bool condition_take(struct lp_obj *o, struct lp_node *n)
 {

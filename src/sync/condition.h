@@ -6,7 +6,7 @@
 #ifndef LP_CONDITION_H
 #define LP_CONDITION_H
 
-#include "mutex.h"
+#include "sync/mutex.h"
 
 struct lp_condition {
 	struct lp_obj obj;

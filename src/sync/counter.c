@@ -1,5 +1,5 @@
 /* counter: see counter.h. */
-#include "counter.h"
+#include "sync/counter.h"
 
 static void counter_destroy(struct lp_obj *o)
 {

@@ -3,7 +3,7 @@
 #ifndef LP_COUNTER_H
 #define LP_COUNTER_H
 
-#include "obj.h"
+#include "wait/obj.h"
 
 struct lp_counter {
 	struct lp_obj obj;

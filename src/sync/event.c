@@ -1,5 +1,5 @@
 /* event: see event.h. */
-#include "event.h"
+#include "sync/event.h"
 
 static bool event_take(struct lp_obj *o, struct lp_node *n)
 {

@@ -3,7 +3,7 @@
 #ifndef LP_EVENT_H
 #define LP_EVENT_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_event {
 	struct lp_obj obj;

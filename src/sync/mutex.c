@@ -1,5 +1,5 @@
 /* mutex: see mutex.h. */
-#include "mutex.h"
+#include "sync/mutex.h"
 
 void lp_held_release(struct lp_actor *a)
 {

@@ -13,7 +13,7 @@
 #ifndef LP_MUTEX_H
 #define LP_MUTEX_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 /* hold: one thing that an actor has to give back. */
 struct lp_hold {

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "channel.h"
+#include "sync/channel.h"
 
 enum { STACK = 512, SHELF = 16 }; /* of 160 bytes: at the most 160 KB for each thread that uses channels, and 1.3 MB */
 

@@ -1,5 +1,5 @@
 /* rwlock: see rwlock.h. */
-#include "rwlock.h"
+#include "sync/rwlock.h"
 
 /* ---- under the lock ---- */
 

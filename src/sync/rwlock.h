@@ -7,7 +7,7 @@
 #ifndef LP_RWLOCK_H
 #define LP_RWLOCK_H
 
-#include "mutex.h"
+#include "sync/mutex.h"
 
 struct lp_rwhold {
 	struct lp_hold hold;

@@ -1,5 +1,5 @@
 /* semaphore: see semaphore.h. */
-#include "semaphore.h"
+#include "sync/semaphore.h"
 
 /* Under the lock, which orders everything: no stronger access is needed. */
 static uint32_t count_of(struct lp_semaphore *s)

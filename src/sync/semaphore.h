@@ -7,7 +7,7 @@
 #ifndef LP_SEMAPHORE_H
 #define LP_SEMAPHORE_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_semaphore {
 	struct lp_obj obj;

@@ -1,7 +1,7 @@
 /* timer: see timer.h. */
-#include "timer.h"
+#include "sync/timer.h"
 
-#include "stop.h"
+#include "sched/stop.h"
 
 static lp_mutex lock = LP_MUTEX_INIT(LP_RANK_TIMERS);
 static struct lp_timer **heap; /* [lock] those that are waited for, the earliest first; heap[0] is not used */

@@ -12,7 +12,7 @@
 #ifndef LP_TIMER_H
 #define LP_TIMER_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_timer {
 	struct lp_obj obj;

@@ -1,5 +1,5 @@
 /* cdata: see cdata.h. */
-#include "cdata.h"
+#include "values/cdata.h"
 
 #if LP_LUAJIT
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef LP_CDATA_H
 #define LP_CDATA_H
 
-#include "compat.h"
+#include "values/compat.h"
 
 #if LP_LUAJIT
 enum lp_cdata_kind { LP_CDATA_NONE = -1, LP_CDATA_I64, LP_CDATA_U64 };

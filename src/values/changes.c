@@ -6,7 +6,7 @@
  * What it does not see: another value under a key that is there, on Lua 5.4 and in loops that LuaJIT has compiled. */
 #include <string.h>
 
-#include "values_int.h"
+#include "values/values_int.h"
 
 static _Atomic unsigned found; /* [A] where the byte is, shifted by 8, and its bit for "__eq"; 0: not known */
 

@@ -8,8 +8,8 @@
  * fresh ones each time, and loading takes a microsecond: so a *factory* is loaded once (factory.c). */
 #include <string.h>
 
-#include "handle.h"
-#include "values_int.h"
+#include "values/handle.h"
+#include "values/values_int.h"
 
 enum { BUCKETS = 1024, LOADED_MAX = 1024, FACTORY_MAX = 150 /* upvalues: each is a local of the template */ };
 

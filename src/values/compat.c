@@ -1,7 +1,7 @@
 /* compat: the checks of arguments and errors of lauxlib as we need them: an error of ours says where the user's code called, not where our
  * own Lua files did, or the Lua function that is around each of ours that waits (suspend.h, LuaJIT). And what LuaJIT needs and is too
  * long for a header. */
-#include "compat.h"
+#include "values/compat.h"
 #undef luaL_argerror
 
 #include <stdarg.h>

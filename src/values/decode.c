@@ -2,10 +2,10 @@
  * and what they say of sizes is a hint that is cut to what the bytes could hold. */
 #include <string.h>
 
-#include "cdata.h"
-#include "handle.h"
-#include "pin.h"
-#include "values_int.h"
+#include "values/cdata.h"
+#include "values/handle.h"
+#include "values/pin.h"
+#include "values/values_int.h"
 
 struct dec {
 	lua_State *L;

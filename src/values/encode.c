@@ -1,7 +1,7 @@
 /* encode: Lua values to a message. See values_int.h for the format, encode_int.h for the rules. */
-#include "encode_int.h"
+#include "values/encode_int.h"
 
-#include "pin.h"
+#include "values/pin.h"
 
 /* ---- writing ---- */
 

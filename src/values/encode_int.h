@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#include "values_int.h"
+#include "values/values_int.h"
 
 /* An object whose __pool_encode has run, while what it gave is written: it has no reference before that is complete. */
 struct lp_open {

@@ -1,8 +1,8 @@
 /* encode_other: functions with their upvalues, userdata, cdata. */
-#include "encode_int.h"
+#include "values/encode_int.h"
 
-#include "cdata.h"
-#include "handle.h"
+#include "values/cdata.h"
+#include "values/handle.h"
 
 /* ---- functions ---- */
 

@@ -1,5 +1,5 @@
 /* encode_path: what cannot be sent: the reason and the path to it, and errors in a form that can be sent. */
-#include "encode_int.h"
+#include "values/encode_int.h"
 
 bool lp_enc_refuse(struct enc *e)
 {

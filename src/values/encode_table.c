@@ -1,7 +1,7 @@
 /* encode_table: tables, and tables and userdata that encode themselves (__pool_encode). */
-#include "encode_int.h"
+#include "values/encode_int.h"
 
-#include "signals.h"
+#include "vm/signals.h"
 
 /* Has the metatable a name, perhaps since a moment ago? */
 static bool has_name(struct enc *e, int metatable)

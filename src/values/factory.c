@@ -3,7 +3,7 @@
  * user's. Self-tested at load; a dump that is not as expected has no factory and is loaded each time. */
 #include <string.h>
 
-#include "values_int.h"
+#include "values/values_int.h"
 
 #if !LP_LUAJIT
 

@@ -1,11 +1,11 @@
 /* handle: see handle.h. Registry keys: the class's address -> its metatable; the address of
  * `cache_key` -> weak table object -> userdata. */
-#include "handle.h"
+#include "values/handle.h"
 
-#include "holdings.h"
+#include "vm/holdings.h"
 
-#include "state.h"
-#include "signals.h"
+#include "vm/state.h"
+#include "vm/signals.h"
 
 static const char cache_key;
 

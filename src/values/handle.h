@@ -5,9 +5,9 @@
 #ifndef LP_HANDLE_H
 #define LP_HANDLE_H
 
-#include "compat.h"
-#include "obj.h"
-#include "own.h"
+#include "values/compat.h"
+#include "wait/obj.h"
+#include "values/own.h"
 
 struct lp_handle {
 	uintptr_t magic;     /* LP_HANDLE_MAGIC ^ its own address: tells ours from any other userdata */

@@ -1,8 +1,8 @@
 /* large: see large.h. Lua allocates a string and fills it in one call; what is to be said to the system about the memory has
  * to be said in between. So for the length of that call the state has an allocator of ours around its own. */
-#include "large.h"
+#include "values/large.h"
 
-#include "sys.h"
+#include "base/sys.h"
 
 enum { LARGE = 4 << 20 };
 

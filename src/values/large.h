@@ -2,7 +2,7 @@
 #ifndef LP_LARGE_H
 #define LP_LARGE_H
 
-#include "compat.h"
+#include "values/compat.h"
 
 /* lua_pushlstring. A string of many MiB gets memory in large pages if the system has them: most of the time that such
  * a string costs is for the faults of its small ones. May raise on memory, as that. */

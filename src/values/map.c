@@ -1,7 +1,7 @@
 /* map: the identity map: addresses to places in a message. Cleared without touching it. See values_int.h. */
 #include <string.h>
 
-#include "values_int.h"
+#include "values/values_int.h"
 
 enum { STRINGS = 128 };
 

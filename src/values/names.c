@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handle.h"
-#include "values_int.h"
+#include "values/handle.h"
+#include "values/values_int.h"
 
 enum { ALLOWANCE = 256, FIELD_ALLOWANCE = 128, SAVINGS = 1 << 16, DEBT = 1 << 19 };
 enum { BY_LUA_NEXT = 16 /* so much dearer is a place that lua_next shows */ };

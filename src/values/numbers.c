@@ -3,7 +3,7 @@
  * LUA_POOL_PORTABLE=1, encode and decode go element by element. */
 #include <string.h>
 
-#include "encode_int.h"
+#include "values/encode_int.h"
 
 #if LP_LUAJIT
 uint32_t lp_enc_numbers(struct enc *e, int index)

@@ -6,7 +6,7 @@
 #ifndef LP_OWN_H
 #define LP_OWN_H
 
-#include "compat.h"
+#include "values/compat.h"
 
 struct lp_own {
 	uintptr_t mark; /* 0: it has ended */

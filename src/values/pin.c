@@ -1,10 +1,10 @@
 /* pin: see pin.h. */
-#include "pin.h"
+#include "values/pin.h"
 
 #include <string.h>
 
-#include "list.h"
-#include "msg.h"
+#include "base/list.h"
+#include "wait/msg.h"
 
 struct lp_pins {
 	lp_mutex lock;

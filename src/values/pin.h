@@ -8,8 +8,8 @@
 #ifndef LP_PIN_H
 #define LP_PIN_H
 
-#include "compat.h"
-#include "obj.h"
+#include "values/compat.h"
+#include "wait/obj.h"
 
 enum { LP_PIN_MIN = 32768 }; /* bytes of a string that is worth it */
 

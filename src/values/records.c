@@ -3,7 +3,7 @@
  * LUA_POOL_PORTABLE=1, such a table is encoded like any other. */
 #include <string.h>
 
-#include "encode_int.h"
+#include "values/encode_int.h"
 
 #if LP_LUAJIT
 bool lp_enc_record(struct enc *e, int index, uint32_t *pairs)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "values_int.h"
+#include "values/values_int.h"
 
 #if LP_LUAJIT
 enum { PROTO_AT = 32 }; /* GCfuncL.pc in a 64-bit build (GC64): after header, env, gclist */

@@ -2,9 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "account.h"
-#include "pin.h"
-#include "values_int.h"
+#include "values/values.h"
+#include "base/account.h"
+#include "values/pin.h"
+#include "values/values_int.h"
 
 static const char values_key;
 

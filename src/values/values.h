@@ -10,8 +10,8 @@
 #ifndef LP_VALUES_H
 #define LP_VALUES_H
 
-#include "compat.h"
-#include "msg.h"
+#include "values/compat.h"
+#include "wait/msg.h"
 
 struct lp_values;
 

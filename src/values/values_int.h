@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-#include "own.h"
-#include "values.h"
+#include "values/own.h"
+#include "values/values.h"
 
 enum lp_tag {
 	LP_TNIL, LP_TFALSE, LP_TTRUE,

@@ -1,11 +1,11 @@
 /* holdings: see holdings.h. */
-#include "holdings.h"
+#include "vm/holdings.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#include "blocking.h"
-#include "handle.h"
+#include "wait/blocking.h"
+#include "values/handle.h"
 
 enum {
 	FIRST_ROOM = 64,    /* of the list, before it is looked through for what is over */

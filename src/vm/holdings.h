@@ -8,7 +8,7 @@
 #ifndef LP_HOLDINGS_H
 #define LP_HOLDINGS_H
 
-#include "state.h"
+#include "vm/state.h"
 
 /* The handle at index, or the FILE of Lua's own, has just come to hold something. May raise (memory; on LuaJIT what a
  * finaliser raises): then it is garbage that is not on the list. */

@@ -15,10 +15,10 @@
  * any, each call looks whether the job is still the same. Those that have none pay nothing. */
 #include <string.h>
 
-#include "host.h"
-#include "mutex.h"
-#include "own.h"
-#include "suspend.h"
+#include "sched/host.h"
+#include "sync/mutex.h"
+#include "values/own.h"
+#include "vm/suspend.h"
 
 struct light {
 	struct lp_own own;

@@ -1,5 +1,5 @@
 /* output: see output.h. */
-#include "output.h"
+#include "vm/output.h"
 
 #include <errno.h>
 #include <signal.h>

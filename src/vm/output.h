@@ -5,7 +5,7 @@
 #ifndef LP_OUTPUT_H
 #define LP_OUTPUT_H
 
-#include "compat.h"
+#include "values/compat.h"
 
 /* Right after a write has failed: was it for that reason, and does the program not ignore the signal? */
 bool lp_output_lost(int err);

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "account.h"
-#include "cancel.h"
-#include "handle.h"
-#include "signals.h"
-#include "output.h"
-#include "values.h"
-#include "worker.h"
+#include "base/account.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "vm/signals.h"
+#include "vm/output.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 static const lua_CFunction functions[LP_RUN_FUNCTIONS]; /* at the end of this file */
 

@@ -1,10 +1,10 @@
 /* signals: see signals.h. */
-#include "signals.h"
+#include "vm/signals.h"
 
-#include "cancel.h"
-#include "handle.h"
-#include "host.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "sched/host.h"
+#include "sched/worker.h"
 
 static void immortal(struct lp_obj *o)
 {

@@ -6,7 +6,7 @@
 #ifndef LP_SIGNALS_H
 #define LP_SIGNALS_H
 
-#include "state.h"
+#include "vm/state.h"
 
 /* Immortal objects, so that their handles are == in every state. */
 extern struct lp_obj lp_cancelled_value, lp_timeout_value;

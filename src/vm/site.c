@@ -2,8 +2,8 @@
  * is kept for each place of the code (an lp_spot, where the layout of the interpreter is known). */
 #include <string.h>
 
-#include "state.h"
-#include "values.h"
+#include "vm/state.h"
+#include "values/values.h"
 
 /* ---- names of chunks ---- */
 

@@ -1,14 +1,14 @@
 /* state: see state.h. */
-#include "state.h"
+#include "vm/state.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "host.h"
-#include "signals.h"
-#include "values.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "sched/host.h"
+#include "vm/signals.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 static const char state_key;
 

@@ -5,9 +5,9 @@
 #ifndef LP_STATE_H
 #define LP_STATE_H
 
-#include "compat.h"
-#include "values.h"
-#include "wait.h"
+#include "values/compat.h"
+#include "values/values.h"
+#include "wait/wait.h"
 
 struct lp_pool;
 struct lp_host;

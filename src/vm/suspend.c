@@ -1,11 +1,11 @@
 /* suspend: see suspend.h. */
-#include "suspend.h"
+#include "vm/suspend.h"
 
-#include "cancel.h"
-#include "inbox.h"
-#include "host.h"
-#include "own.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "wait/inbox.h"
+#include "sched/host.h"
+#include "values/own.h"
+#include "sched/worker.h"
 
 const char lp_loop_ask, lp_loop_suspend, lp_loop_life, lp_loop_sweep;
 static const char dropped_key;

@@ -15,7 +15,7 @@
 #ifndef LP_SUSPEND_H
 #define LP_SUSPEND_H
 
-#include "state.h"
+#include "vm/state.h"
 
 /* answer: an index, LP_TIMEOUT, or another negative one, for which it ends with lp_wait_failed. */
 typedef int (*lp_then)(lua_State *L, struct lp_state *s, struct lp_node *nodes, int answer);

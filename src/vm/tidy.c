@@ -1,8 +1,8 @@
 /* tidy: a worker's look at what its tasks have opened and left (holdings.h). What that holds is given back soon after a task's
  * end, and not when the collector happens to come round. */
-#include "cancel.h"
-#include "holdings.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "vm/holdings.h"
+#include "sched/worker.h"
 
 enum {
 	FEW = 16, MANY = 256, /* left ones that are too many: of a small state, of any */

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "handle.h"
-#include "values.h"
-#include "worker.h"
+#include "wait/cancel.h"
+#include "values/handle.h"
+#include "values/values.h"
+#include "sched/worker.h"
 
 lua_CFunction lp_open_core;
 

@@ -1,13 +1,13 @@
 /* blocking: see blocking.h. */
 #define _GNU_SOURCE
-#include "blocking.h"
+#include "wait/blocking.h"
 
 #include <errno.h>
 
-#include "cancel.h"
-#include "host.h"
-#include "signals.h"
-#include "sys.h"
+#include "wait/cancel.h"
+#include "sched/host.h"
+#include "vm/signals.h"
+#include "base/sys.h"
 
 void lp_block_begin(lua_State *L, struct lp_state *s)
 {

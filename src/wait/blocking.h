@@ -14,7 +14,7 @@
 
 #include <poll.h>
 
-#include "state.h"
+#include "vm/state.h"
 
 /* Raises what was asked of the actor: CANCELLED, TIMEOUT, a Ctrl-C; or that the state is closing. */
 void lp_block_begin(lua_State *L, struct lp_state *s);

@@ -1,5 +1,5 @@
 /* cancel: the request word of an actor. See cancel.h. */
-#include "cancel.h"
+#include "wait/cancel.h"
 
 bool lp_cancel_ask(struct lp_actor *a)
 {

@@ -17,7 +17,7 @@
 #ifndef LP_CANCEL_H
 #define LP_CANCEL_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 enum {
 	LP_CANCEL_ASKED = 1,

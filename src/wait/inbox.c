@@ -1,5 +1,5 @@
 /* inbox: see inbox.h. */
-#include "inbox.h"
+#include "wait/inbox.h"
 
 #include <errno.h>
 

@@ -15,7 +15,7 @@
 #ifndef LP_INBOX_H
 #define LP_INBOX_H
 
-#include "wait.h"
+#include "wait/wait.h"
 
 struct lp_inbox {
 	_Atomic(struct lp_later *) ready; /* pushed by wakers, the last one first */

@@ -1,9 +1,9 @@
 /* msg: see msg.h. */
-#include "msg.h"
+#include "wait/msg.h"
 
 #include <string.h>
 
-#include "account.h"
+#include "base/account.h"
 
 void lp_msg_init(struct lp_msg *m, void *inlined, uint32_t cap)
 {

@@ -6,7 +6,7 @@
 #ifndef LP_MSG_H
 #define LP_MSG_H
 
-#include "obj.h"
+#include "wait/obj.h"
 
 enum { LP_FEW = 2 };
 

@@ -5,7 +5,7 @@
 #ifndef LP_OBJ_H
 #define LP_OBJ_H
 
-#include "os.h"
+#include "base/os.h"
 
 struct lp_obj;
 struct lp_node; /* wait.h */

@@ -1,12 +1,12 @@
 /* wait: wait-any, its wakers' side, and the detection of rings. See wait.h for the states. */
-#include "wait.h"
+#include "wait/wait.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cancel.h"
-#include "inbox.h"
+#include "wait/cancel.h"
+#include "wait/inbox.h"
 
 void lp_actor_init(struct lp_actor *a)
 {

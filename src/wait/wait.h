@@ -16,8 +16,8 @@
 #ifndef LP_WAIT_H
 #define LP_WAIT_H
 
-#include "list.h"
-#include "obj.h"
+#include "base/list.h"
+#include "wait/obj.h"
 
 enum { LP_WAITING = 0, LP_BUSY = 1, LP_SELF = 2, LP_FIRED = 3 };
 
