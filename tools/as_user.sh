@@ -41,8 +41,8 @@ if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
 else
 	find . -path ./build -prune -o -type f -print0
 fi | tar --null -T - -c | tar -x -C "$folder/checkout"
-# A neighbour that some specs use where it is.
-[ ! -d ../shared ] || ln -s "$(realpath ../shared)" "$folder/shared"
+# What some specs use of a folder beside the checkout, if it is there; the user may have no way into the original.
+[ ! -d ../shared/third-party ] || { mkdir "$folder/shared" && cp -r ../shared/third-party "$folder/shared/"; }
 : >"$folder/counts"
 chown -R "$id:$group" "$folder"
 
