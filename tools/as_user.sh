@@ -12,7 +12,7 @@ if [ "$(id -u)" != 0 ]; then
 	PATH=$path exec "$@"
 fi
 
-user=lua-pool-tester
+user=lua-pool-$$ # his processes are ended with the run: so each run has its own
 made=no
 folder=$(mktemp -d "${TMPDIR:-/tmp}/lua-pool-user.XXXXXX")
 # shellcheck disable=SC2317
