@@ -32,16 +32,17 @@ machine() {
 	echo "$($lua -v 2>&1 | head -n 1 | cut -d' ' -f1,2), $(${CC:-cc} --version | head -n 1 | sed 's/.*) //;s/^/cc /'), $(uname -m)"
 }
 
-# The same hashes in each run (tools/still.c).
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-still=$work/still.so
-${CC:-cc} -shared -fPIC -O2 -o "$still" tools/still.c || exit 1
+# The same hashes in each run (tools/still.c); and the same paths and environment wherever the checkout is and whoever
+# runs it: both decide where the collector stands at the end.
+${CC:-cc} -shared -fPIC -O2 -o "$work/still.so" tools/still.c && mv "$work/still.so" "$build/still.so" || exit 1
 fixed=()
 if setarch -R true 2>/dev/null; then fixed=(setarch -R); fi # addresses decide the order of a hash
 
 count() { # count ROW N: all instructions of one run; nothing if it failed
-	timeout -k 5 300 "${fixed[@]}" tools/env.sh "$build" env LUA_POOL_WORKERS=1 LD_PRELOAD="$still" \
+	timeout -k 5 300 "${fixed[@]}" env -i PATH=/usr/local/bin:/usr/bin:/bin LUA_PATH="./?.lua;./?/init.lua;;" \
+		LUA_CPATH="$build/?.so;;" LUA_POOL_WORKERS=1 LD_PRELOAD="$build/still.so" \
 		valgrind --tool=callgrind --callgrind-out-file=/dev/null "$lua" bench/instructions.lua "$1" "$2" \
 		>"$work/run" 2>&1 </dev/null || {
 		tail -n 5 "$work/run" >&2

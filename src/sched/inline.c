@@ -24,10 +24,13 @@ static lua_State *take_coroutine(lua_State *L, struct lp_worker *w)
 static void give_coroutine(lua_State *L, struct lp_worker *w, lua_State *co)
 {
 	if (!w->spare && lua_status(co) == LUA_OK) {
-		lua_settop(co, 0);
+		if (lua_gettop(co)) /* a task leaves nothing on it; asking is cheaper than setting */
+			lua_settop(co, 0);
 		w->spare = co;
 		return;
 	}
+	if (!lua_checkstack(L, 1)) /* then it stays with the state */
+		return;
 	lua_pushnil(L);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, co);
 }
@@ -86,7 +89,7 @@ static bool room_for_another(void)
 /* True: it has ended. */
 static inline __attribute__((always_inline)) bool run_here(lua_State *L, struct lp_worker *w, struct lp_task *t, lp_time limit)
 {
-	if (!lua_checkstack(L, 4))
+	if (!w->spare && !lua_checkstack(L, 4))
 		return false;
 	lua_State *co = take_coroutine(L, w); /* may raise (memory): nothing has begun */
 	if (!lp_task_begin(t)) {
