@@ -90,7 +90,8 @@ part_instructions() {
 	have valgrind instructions || return 0
 	try "build build/5.4" build build || return 1
 	# LuaJIT's own counts lie 1 to 8 per cent apart from run to run: when it compiles what depends on addresses.
-	tools/instructions.sh build/5.4 check | sed "s/^/     /"
+	# A machine with other work moves the row of a thousand tasks by almost one: so three are allowed here.
+	LIMIT=${LIMIT:-3} tools/instructions.sh build/5.4 check | sed "s/^/     /"
 	tally "${PIPESTATUS[0]}" "instructions on Lua 5.4"
 }
 
