@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "wait/cancel.h"
 #include "sync/mutex.h"
 #include "vm/signals.h"
@@ -128,45 +129,30 @@ void lp_abandon_seize(struct lp_worker *w)
 
 /* ---- in words ---- */
 
-struct words {
-	char *text;
-	size_t size, at;
-};
-
-__attribute__((format(printf, 2, 3))) static void say(struct words *w, const char *format, ...)
+static void say_task(struct lp_words *w, struct lp_task *t, unsigned worker)
 {
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(w->text + w->at, w->size - w->at, format, args);
-	va_end(args);
-	if (n > 0)
-		w->at += (size_t)n < w->size - w->at ? (size_t)n : w->size - w->at - 1;
-}
-
-static void say_task(struct words *w, struct lp_task *t, unsigned worker)
-{
-	say(w, "task %p", (void *)t);
+	lp_say(w, "task %p", (void *)t);
 	if (t->line)
-		say(w, " (async at %.200s:%d)", t->source, t->line);
-	say(w, " on worker %u", worker);
+		lp_say(w, " (async at %.200s:%d)", t->source, t->line);
+	lp_say(w, " on worker %u", worker);
 }
 
 void lp_abandon_describe(struct lp_task *t, char *text, size_t size)
 {
-	struct words w = {text, size, 0};
-	say(&w, "the task did not react when its time was up, and was abandoned: it was in a long call into C, or in a loop that "
+	struct lp_words w = {text, size, 0};
+	lp_say(&w, "the task did not react when its time was up, and was abandoned: it was in a long call into C, or in a loop that "
 		"LuaJIT had compiled");
 	if (t->line)
-		say(&w, "\nasync called at %.200s:%d", t->source, t->line);
+		lp_say(&w, "\nasync called at %.200s:%d", t->source, t->line);
 }
 
 static void say_stuck(struct lp_worker *w, void *data)
 {
-	struct words *words = data;
+	struct lp_words *words = data;
 	lp_lock(&w->lock);
 	struct lp_task *t = w->stuck ? given_up(w->exec.actor) : NULL;
 	if (t) {
-		say(words, "\n\t");
+		lp_say(words, "\n\t");
 		say_task(words, t, w->id);
 	}
 	lp_unlock(&w->lock);
@@ -174,11 +160,11 @@ static void say_stuck(struct lp_worker *w, void *data)
 
 void lp_abandon_why_stuck(struct lp_pool *p, char *text, size_t size)
 {
-	struct words w = {text, size, 0};
+	struct lp_words w = {text, size, 0};
 	lp_lock(&p->lock);
 	unsigned lost = p->lost, apart = p->apart;
 	lp_unlock(&p->lock);
-	say(&w, "pool '%s' is stuck: its %u thread%s, and the %u in whose place they came, are in calls that do not come back:",
+	lp_say(&w, "pool '%s' is stuck: its %u thread%s, and the %u in whose place they came, are in calls that do not come back:",
 		p->opt.name, lost, lost == 1 ? "" : "s", apart);
 	lp_pool_each_worker(p, say_stuck, &w);
 }
@@ -199,14 +185,14 @@ static void tell(struct lp_task *t, enum lp_task_state how, unsigned worker)
 {
 	struct lp_pool *p = t->pool;
 	char text[LP_ABANDON_TEXT];
-	struct words w = {text, sizeof text, 0};
+	struct lp_words w = {text, sizeof text, 0};
 	if (p->opt.silent)
 		return;
 	say_task(&w, t, worker);
-	say(&w, " of pool '%s' does not react, and %s: it is abandoned", p->opt.name,
+	lp_say(&w, " of pool '%s' does not react, and %s: it is abandoned", p->opt.name,
 		how == LP_STOPPED ? "was cancelled" : "its time is up");
 	if (atomic_load(&p->hopeless)) {
-		say(&w, "; ");
+		lp_say(&w, "; ");
 		lp_abandon_why_stuck(p, text + w.at, sizeof text - w.at);
 	}
 	struct lp_task *news = lp_task_new();

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "sync/channel.h"
 #include "sched/ends.h"
 #include "sched/group.h"
@@ -185,116 +186,101 @@ struct lp_report *lp_report_new(struct lp_pool *only)
 
 /* ---- telling ---- */
 
-struct words {
-	char *text;
-	size_t size, at;
-};
-
-__attribute__((format(printf, 2, 3))) static void say(struct words *w, const char *format, ...)
+static void say_task(struct lp_words *w, struct lp_task *t)
 {
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(w->text + w->at, w->size - w->at, format, args);
-	va_end(args);
-	if (n > 0)
-		w->at += (size_t)n < w->size - w->at ? (size_t)n : w->size - w->at - 1;
-}
-
-static void say_task(struct words *w, struct lp_task *t)
-{
-	say(w, "%p", (void *)t);
+	lp_say(w, "%p", (void *)t);
 	if (t->line)
-		say(w, " (async at %s:%d)", t->source, t->line);
+		lp_say(w, " (async at %s:%d)", t->source, t->line);
 }
 
-static void say_who(struct words *w, const struct lp_who *who)
+static void say_who(struct lp_words *w, const struct lp_who *who)
 {
 	if (!who->pool) {
 		if (who->coroutine)
-			say(w, "coroutine %p of ", who->coroutine);
-		say(w, "the main state");
+			lp_say(w, "coroutine %p of ", who->coroutine);
+		lp_say(w, "the main state");
 		return;
 	}
 	if (who->task) {
-		say(w, "task ");
+		lp_say(w, "task ");
 		say_task(w, who->task);
 	} else {
-		say(w, "the setup");
+		lp_say(w, "the setup");
 	}
-	say(w, " on worker %u of pool '%s'", who->worker, who->pool->opt.name);
+	lp_say(w, " on worker %u of pool '%s'", who->worker, who->pool->opt.name);
 }
 
-static void say_object(struct words *w, struct lp_obj *o, int op);
+static void say_object(struct lp_words *w, struct lp_obj *o, int op);
 
-static void say_futures(struct words *w, struct lp_ends *e)
+static void say_futures(struct lp_words *w, struct lp_ends *e)
 {
 	struct lp_task *one;
 	unsigned left = (unsigned)lp_ends_left(e, &one);
-	say(w, ", of which %u have not ended", left);
+	lp_say(w, ", of which %u have not ended", left);
 	if (one) {
-		say(w, left > 1 ? ", one of them " : ": ");
+		lp_say(w, left > 1 ? ", one of them " : ": ");
 		say_object(w, &one->obj, 0);
 	}
 	lp_release(one);
 }
 
-static void say_object(struct words *w, struct lp_obj *o, int op)
+static void say_object(struct lp_words *w, struct lp_obj *o, int op)
 {
 	static const char *const states[] = {"pending", "running", "done", "failed", "cancelled"};
-	say(w, "%s ", lp_class_short_name(o->cls));
+	lp_say(w, "%s ", lp_class_short_name(o->cls));
 	if (o->cls == &lp_task_class) {
 		say_task(w, (struct lp_task *)o);
-		say(w, ", which is %s", states[lp_task_state((struct lp_task *)o)]);
+		lp_say(w, ", which is %s", states[lp_task_state((struct lp_task *)o)]);
 		return;
 	}
-	say(w, "%p", (void *)o);
+	lp_say(w, "%p", (void *)o);
 	if (o->cls == &lp_channel_class)
-		say(w, op & LP_CHANNEL_SEND ? " to send" : " to receive");
+		lp_say(w, op & LP_CHANNEL_SEND ? " to send" : " to receive");
 	else if (o->cls == &lp_group_class)
-		say(w, ", of which %u tasks are left", (unsigned)lp_group_left((struct lp_group *)o));
+		lp_say(w, ", of which %u tasks are left", (unsigned)lp_group_left((struct lp_group *)o));
 	else if (o->cls == &lp_ends_class)
 		say_futures(w, (struct lp_ends *)o);
 }
 
 void lp_report_object(struct lp_obj *o, int op, char *text, size_t size)
 {
-	struct words w = {text, size, 0};
+	struct lp_words w = {text, size, 0};
 	say_object(&w, o, op);
 }
 
 void lp_report_words(const struct lp_report_line *line, char *text, size_t size)
 {
-	struct words w = {text, size, 0};
+	struct lp_words w = {text, size, 0};
 	say_who(&w, &line->who);
 	if (line->what == LP_RUNS) {
-		say(&w, " runs");
+		lp_say(&w, " runs");
 		return;
 	}
 	if (line->what == LP_STUCK) {
-		say(&w, " was abandoned: it does not react");
+		lp_say(&w, " was abandoned: it does not react");
 		return;
 	}
 	if (line->what == LP_CARRIES) {
-		say(&w, " waits for the task that runs in its stead (above)");
+		lp_say(&w, " waits for the task that runs in its stead (above)");
 		return;
 	}
-	say(&w, line->what == LP_SLEEPS ? " sleeps" : " waits");
+	lp_say(&w, line->what == LP_SLEEPS ? " sleeps" : " waits");
 	if (line->place.source)
-		say(&w, " at %s:%d", line->place.source, line->place.line);
+		lp_say(&w, " at %s:%d", line->place.source, line->place.line);
 	for (int i = 0; i < line->nobjs && i < LP_REPORT_OBJECTS; i++) {
-		say(&w, i ? ", or " : " for ");
+		lp_say(&w, i ? ", or " : " for ");
 		if (line->objs[i])
 			say_object(&w, line->objs[i], line->ops[i]);
 		else
-			say(&w, "a place in the queue, or the end of a pool (%s)", lp_class_short_name(line->classes[i]));
+			lp_say(&w, "a place in the queue, or the end of a pool (%s)", lp_class_short_name(line->classes[i]));
 	}
 	if (line->nobjs > LP_REPORT_OBJECTS)
-		say(&w, ", or %d more", line->nobjs - LP_REPORT_OBJECTS);
+		lp_say(&w, ", or %d more", line->nobjs - LP_REPORT_OBJECTS);
 	if (line->held && line->classes[0] != &lp_task_class) {
-		say(&w, ", held by ");
+		lp_say(&w, ", held by ");
 		say_who(&w, &line->holder);
 	} else if (line->held && line->holder.pool) {
-		say(&w, " on worker %u of pool '%s'", line->holder.worker, line->holder.pool->opt.name);
+		lp_say(&w, " on worker %u of pool '%s'", line->holder.worker, line->holder.pool->opt.name);
 	}
 }
 
@@ -316,16 +302,16 @@ static bool all_wait(struct lp_report *r, unsigned threads)
 static void say_stuck(struct lp_pool *p, struct lp_report *r, unsigned threads)
 {
 	char *text = lp_alloc(STUCK_TEXT), small[200];
-	struct words w = {text ? text : small, text ? STUCK_TEXT : sizeof small, 0};
-	say(&w, "all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, or start what they "
+	struct lp_words w = {text ? text : small, text ? STUCK_TEXT : sizeof small, 0};
+	lp_say(&w, "all %u threads of pool '%s' wait for others while %u tasks are queued: raise max_threads, or start what they "
 		"wait for first", threads, p->opt.name, lp_pool_queued(p));
 	for (unsigned i = 0; text && i < r->n && i < STUCK_LINES; i++) {
 		char line[512];
 		lp_report_words(&r->lines[i], line, sizeof line);
-		say(&w, "\n\t%s", line);
+		lp_say(&w, "\n\t%s", line);
 	}
 	if (text && r->n > STUCK_LINES)
-		say(&w, "\n\tand %u more", r->n - STUCK_LINES);
+		lp_say(&w, "\n\tand %u more", r->n - STUCK_LINES);
 	if (!p->opt.reports || !lp_worker_say(p, w.text))
 		fprintf(stderr, "lua-pool: %s\n", w.text);
 	lp_free(text);
